@@ -1,0 +1,32 @@
+codes! {
+    EVENTS_TOPIC_DENIED = "events.topic-denied", Denied;
+        "The manifest does not list the topic under events out.";
+        "Add it to [events] out in service.toml, build and deploy again.";
+    EVENTS_SCHEMA = "events.schema", Invalid;
+        "The event's data does not fit the topic's schema.";
+        "Correct the member that the message names; schemas are in wit/events/schemas.";
+    EVENTS_TOO_LARGE = "events.too-large", Invalid, PAYLOAD_TOO_LARGE;
+        "An event's data is larger than 256 KiB.";
+        "Store the data and publish a reference to it.";
+    EVENTS_UNAVAILABLE = "events.unavailable", Unavailable;
+        "The event cannot be made durable now.";
+        "Retry; check the service's database.";
+    STORE_WRONG_VERSION = "store.wrong-version", Conflict;
+        "Another writer appended to the stream first.";
+        "Read the stream again and decide anew.";
+    JOBS_KIND = "jobs.kind", Denied;
+        "The manifest does not list the kind of job.";
+        "Add it to [jobs] in service.toml, build and deploy again.";
+    JOBS_TOO_LARGE = "jobs.too-large", Invalid, PAYLOAD_TOO_LARGE;
+        "A job's payload or output is larger than 256 KiB.";
+        "Store the data and pass a reference to it.";
+    JOBS_NOT_FOUND = "jobs.not-found", NotFound;
+        "There is no job of this id.";
+        "Ended jobs are removed after the retention of the manifest.";
+    JOBS_LOST = "jobs.lost", Conflict;
+        "The job was cancelled, or its lease ran out and another run has it.";
+        "Stop without a further effect; tell progress more often than the lease.";
+    JOBS_UNAVAILABLE = "jobs.unavailable", Unavailable;
+        "The job cannot be made durable now.";
+        "Retry; check the service's database.";
+}
