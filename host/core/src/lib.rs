@@ -4,8 +4,10 @@
 //! with a call ([`Call`], [`CallContext`], [`Principal`], [`Deadline`]), the one trait between the
 //! mesh and the runtime ([`Dispatch`]), and the catalogue of error codes ([`codes`]).
 
+mod backoff;
 mod body;
 mod call;
+mod clock;
 pub mod codes;
 mod deadline;
 mod dispatch;
@@ -17,12 +19,14 @@ mod problem;
 mod revision;
 mod trace;
 
+pub use backoff::Backoff;
 pub use body::{Body, BodyError, Reader as BodyReader};
 pub use call::{Call, CallContext, Caller, Priority, RouteMatch, Target};
+pub use clock::Clock;
 pub use deadline::Deadline;
 pub use dispatch::Dispatch;
 pub use error::{Error, ErrorClass, Result};
-pub use identity::{SpiffeId, TrustDomain};
+pub use identity::{SpiffeError, SpiffeId, TrustDomain};
 pub use name::{NameError, ServiceName};
 pub use principal::{Principal, Tenant};
 pub use problem::problem_response;

@@ -1,0 +1,7 @@
+//! Events between services: published with the data they speak of, consumed with an effect once.
+
+mod deliver;
+mod event;
+
+pub use deliver::{Deliver, Delivery, Outcome};
+pub use event::{Envelope, Event};

@@ -1,0 +1,7 @@
+//! Electronic mail.
+
+mod mailer;
+mod message;
+
+pub use mailer::Mailer;
+pub use message::{Attachment, Message};
