@@ -1,0 +1,78 @@
+//! Compiles components off the serving threads, one at a time.
+
+use std::sync::Arc;
+
+use airhost_core::Revision;
+use wasmtime::component::Component;
+
+use crate::{
+    compile_cache::{CompileCache, Key},
+    engine::Engine,
+    error::Error,
+};
+
+/// Work for the compiling thread.
+type Work = Box<dyn FnOnce() + Send>;
+
+/// Components that may wait for the compiling thread; a deploy of more waits in its caller.
+const QUEUE: usize = 64;
+
+/// Compiles and keeps what it compiled.
+#[derive(Debug)]
+pub(crate) struct Compiler {
+    engine: Arc<Engine>,
+    cache: Option<Arc<CompileCache>>,
+    work: tokio::sync::mpsc::Sender<Work>,
+}
+
+impl Compiler {
+    pub(crate) fn new(engine: Arc<Engine>, cache: Option<CompileCache>) -> Result<Self, Error> {
+        let (work, mut queue) = tokio::sync::mpsc::channel::<Work>(QUEUE);
+        std::thread::Builder::new()
+            .name("airhost-compile".to_owned())
+            .spawn(move || {
+                // Serving threads go first. Cranelift's own threads inherit nothing from this one,
+                // but they work only while this one waits for them.
+                drop(rustix::process::nice(10));
+                while let Some(work) = queue.blocking_recv() {
+                    work();
+                }
+            })
+            .map_err(Error::Thread)?;
+        Ok(Self { engine, cache: cache.map(Arc::new), work })
+    }
+
+    /// The compiled component: from the folder of compiled code, or made now.
+    pub(crate) async fn compile(&self, digest: Revision, wasm: Arc<[u8]>) -> wasmtime::Result<Component> {
+        let key = Key { digest, compatibility: self.engine.compatibility() };
+        let (engine, cache) = (self.engine.wasmtime().clone(), self.cache.clone());
+        self.off_thread(move || {
+            if let Some(component) = cache.as_ref().and_then(|cache| cache.load(&engine, key)) {
+                return Ok(component);
+            }
+            let component = Component::from_binary(&engine, &wasm)?;
+            if let Some(cache) = &cache {
+                let stored = component.serialize().map_err(std::io::Error::other).and_then(|code| cache.store(key, &code));
+                if let Err(error) = stored {
+                    tracing::warn!(%error, "compiled code could not be kept and will be made again at the next start");
+                }
+            }
+            Ok(component)
+        })
+        .await?
+    }
+
+    /// Runs work on the compiling thread.
+    pub(crate) async fn off_thread<R: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> R + Send + 'static,
+    ) -> wasmtime::Result<R> {
+        let (done, result) = tokio::sync::oneshot::channel();
+        let work: Work = Box::new(move || {
+            // The caller may have given up; then nobody wants the result.
+            drop(done.send(work()));
+        });
+        self.work.send(work).await.map_err(|_| wasmtime::format_err!("the compiling thread has ended"))?;
+        result.await.map_err(|_| wasmtime::format_err!("compiling did not end"))
+    }
+}

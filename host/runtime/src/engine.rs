@@ -1,0 +1,259 @@
+//! The one wasmtime engine of a node, and the thread that moves its clock.
+
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::{Condvar, Mutex};
+use wasmtime::{Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
+
+use crate::{
+    config::{Config, Pool, Reset},
+    error::Error,
+};
+
+/// Memory of an instance that stays resident for the next one in its slot, in bytes.
+const MEMORY_KEEP_RESIDENT: usize = 256 * 1024;
+/// The same for a table.
+const TABLE_KEEP_RESIDENT: usize = 64 * 1024;
+/// Slots that are reset together where resetting takes system calls.
+const DECOMMIT_BATCH: usize = 16;
+/// Address space of a linear memory: with all of 4 GiB no access needs a bounds check.
+const MEMORY_RESERVATION: u64 = 4 << 30;
+/// Stack of a guest; more is a trap.
+const GUEST_STACK: usize = 512 * 1024;
+/// Stack of a fiber: the guest's, and what host functions need on top of it.
+const FIBER_STACK: usize = 2 * 1024 * 1024;
+/// How often a running guest looks at the clock.
+const TICK: Duration = Duration::from_millis(10);
+/// The same while guests that compute for long share threads with others.
+const SHORT_TICK: Duration = Duration::from_millis(1);
+
+/// How an instance's memory is reset, and why so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResetStrategy {
+    /// Whether only the pages that were written are reset (`PAGEMAP_SCAN`), which makes a fresh
+    /// instance for every request cheap.
+    pub pagemap_scan: bool,
+    /// Why, in words for `airhost status`.
+    pub reason: String,
+}
+
+/// The engine with its clock. Dropping it ends the clock's thread.
+pub(crate) struct Engine {
+    engine: wasmtime::Engine,
+    reset: ResetStrategy,
+    compatibility: u64,
+    clock: Arc<Clock>,
+}
+
+/// What the clock's thread and running guests share.
+pub(crate) struct Clock {
+    /// Guests that used up a slice and share threads with others.
+    heavy: AtomicUsize,
+    stopped: Mutex<bool>,
+    wake: Condvar,
+}
+
+impl Engine {
+    pub(crate) fn new(config: &Config) -> Result<Self, Error> {
+        let reset = match config.reset {
+            Reset::Decommit => {
+                ResetStrategy { pagemap_scan: false, reason: "switched off in the configuration".to_owned() }
+            }
+            Reset::Auto => detect_reset(),
+        };
+        let mut settings = wasmtime::Config::new();
+        settings
+            .wasm_component_model(true)
+            .concurrency_support(false)
+            .epoch_interruption(true)
+            .cranelift_opt_level(OptLevel::Speed)
+            // A trap of a guest is counted and logged by its code; walking its stack for every
+            // deadline that runs out would be work that an attacker chooses.
+            .wasm_backtrace_max_frames(None)
+            .native_unwind_info(false)
+            .generate_address_map(false)
+            .memory_init_cow(true)
+            .memory_reservation(MEMORY_RESERVATION)
+            .memory_may_move(false)
+            .max_wasm_stack(GUEST_STACK)
+            .async_stack_size(FIBER_STACK)
+            .allocation_strategy(InstanceAllocationStrategy::Pooling(pooling(&config.pool, &reset)));
+        let engine = wasmtime::Engine::new(&settings).map_err(Error::engine)?;
+        let mut hasher = Fnv::default();
+        engine.precompile_compatibility_hash().hash(&mut hasher);
+        let clock =
+            Arc::new(Clock { heavy: AtomicUsize::new(0), stopped: Mutex::new(false), wake: Condvar::new() });
+        spawn_clock(&engine, &clock)?;
+        Ok(Self { engine, reset, compatibility: hasher.finish(), clock })
+    }
+
+    pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {
+        &self.engine
+    }
+
+    pub(crate) fn reset(&self) -> &ResetStrategy {
+        &self.reset
+    }
+
+    pub(crate) fn clock(&self) -> &Arc<Clock> {
+        &self.clock
+    }
+
+    /// Tells engines apart that cannot load each other's code.
+    pub(crate) fn compatibility(&self) -> u64 {
+        self.compatibility
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        *self.clock.stopped.lock() = true;
+        self.clock.wake.notify_all();
+    }
+}
+
+impl Clock {
+    /// Says that a guest computes for long, as long as the answer lives.
+    pub(crate) fn heavy(self: &Arc<Self>) -> Heavy {
+        if self.heavy.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.wake.notify_all();
+        }
+        Heavy(Arc::clone(self))
+    }
+}
+
+/// A guest that computes for long.
+pub(crate) struct Heavy(Arc<Clock>);
+
+impl Drop for Heavy {
+    fn drop(&mut self) {
+        self.0.heavy.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn spawn_clock(engine: &wasmtime::Engine, clock: &Arc<Clock>) -> Result<(), Error> {
+    let (engine, clock) = (engine.weak(), Arc::clone(clock));
+    std::thread::Builder::new()
+        .name("airhost-epoch".to_owned())
+        .spawn(move || {
+            let mut stopped = clock.stopped.lock();
+            while !*stopped {
+                let tick = if clock.heavy.load(Ordering::Relaxed) > 0 { SHORT_TICK } else { TICK };
+                clock.wake.wait_for(&mut stopped, tick);
+                let Some(engine) = engine.upgrade() else { return };
+                engine.increment_epoch();
+            }
+        })
+        .map(drop)
+        .map_err(Error::Thread)
+}
+
+fn pooling(pool: &Pool, reset: &ResetStrategy) -> PoolingAllocationConfig {
+    let mut pooling = PoolingAllocationConfig::new();
+    pooling
+        .total_component_instances(pool.instances)
+        // Most components have a main module, a shim and a fix-up module.
+        .total_core_instances(pool.instances.saturating_mul(8))
+        .total_memories(pool.instances)
+        .total_tables(pool.instances.saturating_mul(4))
+        .total_stacks(pool.instances)
+        .total_gc_heaps(pool.instances.min(100))
+        .max_memory_size(pool.memory)
+        .max_core_instances_per_component(pool.core_instances_per_component)
+        .max_memories_per_component(pool.memories_per_component)
+        .max_tables_per_component(pool.tables_per_component)
+        .max_memories_per_module(pool.memories_per_component)
+        .max_tables_per_module(pool.tables_per_component)
+        .table_elements(pool.table_elements)
+        .max_core_instance_size(8 << 20)
+        .max_component_instance_size(8 << 20)
+        .linear_memory_keep_resident(MEMORY_KEEP_RESIDENT)
+        .table_keep_resident(TABLE_KEEP_RESIDENT)
+        .decommit_batch_size(DECOMMIT_BATCH)
+        .pagemap_scan(if reset.pagemap_scan { Enabled::Auto } else { Enabled::No });
+    pooling
+}
+
+/// `PAGEMAP_SCAN` came with Linux 6.7. With swap on, a dirty page that was swapped out is not
+/// reported by it (an open report against wasmtime 48), and would be read by the next instance.
+fn detect_reset() -> ResetStrategy {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let swaps = std::fs::read_to_string("/proc/swaps").ok();
+    decide_reset(&release, swaps.as_deref())
+}
+
+fn decide_reset(release: &str, swaps: Option<&str>) -> ResetStrategy {
+    let no = |reason: String| ResetStrategy { pagemap_scan: false, reason };
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0u32));
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if version < (6, 7) {
+        return no(format!("kernel {release} is older than 6.7 and has no PAGEMAP_SCAN"));
+    }
+    match swaps {
+        // The first line is the heading.
+        Some(text) if text.lines().count() <= 1 => ResetStrategy {
+            pagemap_scan: true,
+            reason: format!("kernel {release} has PAGEMAP_SCAN and swap is off"),
+        },
+        Some(_) => no("swap is on; switch it off for cheap fresh instances".to_owned()),
+        None => no("/proc/swaps cannot be read, so swap may be on".to_owned()),
+    }
+}
+
+/// FNV-1a: the same number in every process, unlike the standard library's hash.
+struct Fnv(u64);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hasher for Fnv {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("reset", &self.reset).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_are_scanned_only_where_that_is_right() {
+        let none = "Filename\tType\tSize\tUsed\tPriority\n";
+        let some = "Filename\tType\tSize\tUsed\tPriority\n/swapfile file 1 0 -2\n";
+        for (release, swaps, expect) in [
+            ("6.7.0", Some(none), true),
+            ("6.18.44-fc-v669", Some(none), true),
+            ("7.0", Some(none), true),
+            ("6.6.99", Some(none), false),
+            ("6.1.0-13-amd64", Some(none), false),
+            ("6.12.1", Some(some), false),
+            ("6.12.1", None, false),
+            ("unknown", Some(none), false),
+        ] {
+            assert_eq!(decide_reset(release, swaps).pagemap_scan, expect, "{release} {swaps:?}");
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! `service/jobs`.
+
+/// A job that is running.
+pub(crate) struct Job;

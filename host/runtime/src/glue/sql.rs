@@ -1,0 +1,4 @@
+//! `storage/sql`.
+
+/// A transaction of a guest.
+pub(crate) struct Transaction;

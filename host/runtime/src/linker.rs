@@ -1,0 +1,99 @@
+//! What a component's imports are linked to.
+//!
+//! One linker holds everything this host implements. What a component imports of the contracts
+//! beyond that answers `import.unsupported`, typed, at the call; what is unknown altogether is
+//! refused before it gets here, and if it gets here, with a sentence.
+
+use airhost_core::{Error as CallError, codes};
+use wasmtime::{
+    Engine,
+    component::{Component, HasSelf, Linker, LinkerInstance, ResourceType, Val, types::ComponentItem},
+};
+
+use crate::{bindings::imports::pyairtable, state::State};
+
+/// Interfaces of the contracts whose engines are not there yet: their functions answer
+/// `import.unsupported`.
+const UNSUPPORTED: &[&str] = &[
+    "pyairtable:storage/blob@",
+    "pyairtable:storage/search@",
+    "pyairtable:storage/timeseries@",
+    "pyairtable:storage/columnar@",
+    "pyairtable:events/store@",
+    "pyairtable:events/saga@",
+    "pyairtable:events/live@",
+];
+
+/// A handle of an interface that is not implemented: there never is one.
+enum Unsupported {}
+
+/// A linker with everything that is implemented.
+pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    let l = &mut linker;
+    let own = |state: &mut State| -> &mut State { state };
+    let _ = own;
+    pyairtable::types::errors::add_to_linker::<_, HasSelf<State>>(l, |state| state)?;
+    pyairtable::types::http::add_to_linker::<_, HasSelf<State>>(l, |state| state)?;
+    pyairtable::service::http::add_to_linker::<_, HasSelf<State>>(l, |state| state)?;
+    pyairtable::service::client::add_to_linker::<_, HasSelf<State>>(l, |state| state)?;
+    pyairtable::context::log::add_to_linker::<_, HasSelf<State>>(l, |state| state)?;
+    Ok(linker)
+}
+
+/// The linker for one component: what it imports of the contracts and is not implemented answers
+/// so.
+pub(crate) fn for_component(base: &Linker<State>, component: &Component) -> wasmtime::Result<Linker<State>> {
+    let mut linker = base.clone();
+    let engine = component.engine();
+    for (name, item) in component.component_type().imports(engine) {
+        let ComponentItem::ComponentInstance(instance) = &item.ty else { continue };
+        if !UNSUPPORTED.iter().any(|interface| name.starts_with(interface)) {
+            continue;
+        }
+        let mut linked = linker.instance(name)?;
+        for (function, item) in instance.exports(engine) {
+            unsupported(&mut linked, name, function, &item.ty)?;
+        }
+    }
+    Ok(linker)
+}
+
+fn unsupported(
+    linked: &mut LinkerInstance<'_, State>,
+    interface: &str,
+    name: &str,
+    item: &ComponentItem,
+) -> wasmtime::Result<()> {
+    match item {
+        ComponentItem::Resource(_) => {
+            linked.resource(name, ResourceType::host::<Unsupported>(), |_, _| Ok(()))
+        }
+        ComponentItem::ComponentFunc(_) => {
+            let sentence = format!("this node does not implement `{interface}`, so `{name}` has no answer");
+            linked.func_new(name, move |_, _, _, results| {
+                let error = codes::IMPORT_UNSUPPORTED.error(sentence.clone());
+                match results {
+                    [result] => *result = Val::Result(Err(Some(Box::new(to_val(error))))),
+                    _ => return Err(wasmtime::Error::msg(sentence.clone())),
+                }
+                Ok(())
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// An error as a value whose type is not known when the host is compiled.
+fn to_val(error: CallError) -> Val {
+    let error = crate::glue::to_guest(error);
+    let field = |name: &str, value| (name.to_owned(), value);
+    Val::Record(vec![
+        field("class", Val::Enum("unsupported".to_owned())),
+        field("code", Val::String(error.code)),
+        field("message", Val::String(error.message)),
+        field("retry-after-ms", Val::Option(None)),
+        field("attrs", Val::List(Vec::new())),
+    ])
+}

@@ -1,0 +1,116 @@
+//! What a store carries: the state of one instance and of the call it is in.
+
+use std::{any::Any, sync::Arc};
+
+use airhost_core::{CallContext, Caller, Deadline};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use wasmtime::component::{Resource, ResourceTable, ResourceTableError};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use crate::{
+    glue::http::{Head, Incoming},
+    limits::MemoryMeter,
+    service::Service,
+    wasi,
+};
+
+/// The data of a store.
+pub(crate) struct State {
+    service: Arc<Service>,
+    pub(crate) call: CallState,
+    /// Handles of the guest. WASI's are in it too.
+    pub(crate) table: ResourceTable,
+    /// Handles of the platform that are open: a warm instance that keeps one is retired.
+    pub(crate) open: usize,
+    /// Made when the guest asks for something of WASI the first time; most calls do not.
+    wasi: Option<Box<Wasi>>,
+    pub(crate) memory: MemoryMeter,
+}
+
+/// WASI's part of an instance.
+struct Wasi {
+    context: WasiCtx,
+    /// Of the call that the instance is in.
+    correlation: wasi::Correlation,
+}
+
+/// The call that an instance is in.
+pub(crate) struct CallState {
+    /// Which call of the instance it is: handles of an earlier one are worth nothing.
+    pub(crate) number: u32,
+    pub(crate) context: CallContext,
+    pub(crate) handling: Option<Handling>,
+    /// Write transactions that are open.
+    pub(crate) open_writes: usize,
+    /// Transactions that are open.
+    pub(crate) transactions: usize,
+    /// Calls under way.
+    pub(crate) pending: usize,
+}
+
+/// The HTTP request of a call.
+pub(crate) struct Handling {
+    pub(crate) request: Incoming,
+    /// Taken when the response starts.
+    pub(crate) respond: Option<oneshot::Sender<Head>>,
+}
+
+impl CallState {
+    pub(crate) fn new(context: CallContext, handling: Option<Handling>) -> Self {
+        Self { number: 0, context, handling, open_writes: 0, transactions: 0, pending: 0 }
+    }
+
+    /// The state of an instance that is in no call.
+    pub(crate) fn idle() -> Self {
+        Self::new(CallContext::root(Caller::Host, Deadline::after(std::time::Duration::ZERO)), None)
+    }
+}
+
+impl State {
+    pub(crate) fn new(service: Arc<Service>, call: CallState) -> Self {
+        let memory = MemoryMeter::new(service.limits.memory);
+        Self { service, call, table: ResourceTable::new(), open: 0, wasi: None, memory }
+    }
+
+    pub(crate) fn service(&self) -> &Service {
+        &self.service
+    }
+
+    pub(crate) fn shared_service(&self) -> &Arc<Service> {
+        &self.service
+    }
+
+    /// Puts the instance into a call.
+    pub(crate) fn enter(&mut self, call: CallState) {
+        let number = self.call.number.wrapping_add(1);
+        self.call = CallState { number, ..call };
+        if let Some(wasi) = &self.wasi {
+            *wasi.correlation.lock() = self.call.context.correlation.clone();
+        }
+    }
+
+    /// A handle for the guest.
+    pub(crate) fn push<T: Any + Send>(&mut self, value: T) -> Result<Resource<T>, ResourceTableError> {
+        let handle = self.table.push(value)?;
+        self.open += 1;
+        Ok(handle)
+    }
+
+    /// What the handle stood for, which the guest has given back.
+    pub(crate) fn delete<T: Any>(&mut self, handle: Resource<T>) -> Result<T, ResourceTableError> {
+        let value = self.table.delete(handle)?;
+        self.open = self.open.saturating_sub(1);
+        Ok(value)
+    }
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        let wasi = self.wasi.get_or_insert_with(|| {
+            let correlation = Arc::new(Mutex::new(self.call.context.correlation.clone()));
+            Box::new(Wasi { context: wasi::context(&self.service, &correlation), correlation })
+        });
+        WasiCtxView { ctx: &mut wasi.context, table: &mut self.table }
+    }
+}
