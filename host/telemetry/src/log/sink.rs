@@ -1,0 +1,164 @@
+use std::{
+    fmt,
+    io::{BufWriter, Write},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    },
+    time::Duration,
+};
+
+use super::{Format, human};
+use crate::metrics::Metrics;
+
+/// How often what was dropped is told in the log itself.
+const TELL_DROPPED: Duration = Duration::from_secs(1);
+
+/// A thread that writes lines. Its queue is bounded by bytes: a line counts as what it holds and
+/// the queue's own cost, so that many small lines are bounded too.
+pub(super) struct Sink {
+    sender: Sender<Message>,
+    queued: Arc<AtomicUsize>,
+    limit: usize,
+    metrics: Arc<Metrics>,
+}
+
+enum Message {
+    Line(Arc<str>),
+    Flush(Sender<()>),
+}
+
+impl Sink {
+    pub(super) fn start(
+        format: Format,
+        limit: usize,
+        sink: impl Write + Send + 'static,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let (sender, receiver) = channel();
+        let queued = Arc::new(AtomicUsize::new(0));
+        let writer = Writer {
+            out: BufWriter::with_capacity(64 << 10, sink),
+            format,
+            queued: Arc::clone(&queued),
+            metrics: Arc::clone(&metrics),
+            told: metrics.log_lines_dropped.get(),
+        };
+        let spawned = std::thread::Builder::new()
+            .name("log-sink".to_owned())
+            .spawn(move || writer.run(&receiver));
+        if spawned.is_err() {
+            // The receiver is gone with the closure: every line will be counted as dropped.
+            metrics.log_lines_dropped.add(1);
+        }
+        Self { sender, queued, limit, metrics }
+    }
+
+    /// Hands a line to the thread, unless it is too far behind.
+    pub(super) fn write(&self, line: Arc<str>) -> bool {
+        let cost = cost(&line);
+        let before = self.queued.fetch_add(cost, Ordering::Relaxed);
+        if before + cost <= self.limit && self.sender.send(Message::Line(line)).is_ok() {
+            return true;
+        }
+        self.queued.fetch_sub(cost, Ordering::Relaxed);
+        self.metrics.log_lines_dropped.add(1);
+        false
+    }
+
+    pub(super) fn flush(&self, timeout: Duration) -> bool {
+        let (done, wait) = channel();
+        self.sender.send(Message::Flush(done)).is_ok() && wait.recv_timeout(timeout).is_ok()
+    }
+}
+
+impl fmt::Debug for Sink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sink").field("queued", &self.queued).finish_non_exhaustive()
+    }
+}
+
+fn cost(line: &str) -> usize {
+    line.len() + 64
+}
+
+struct Writer<W: Write> {
+    out: BufWriter<W>,
+    format: Format,
+    queued: Arc<AtomicUsize>,
+    metrics: Arc<Metrics>,
+    /// Dropped lines that the log has told of.
+    told: u64,
+}
+
+impl<W: Write> Writer<W> {
+    /// Ends when the log is dropped and everything is written.
+    fn run(mut self, receiver: &Receiver<Message>) {
+        loop {
+            match receiver.recv_timeout(TELL_DROPPED) {
+                Ok(message) => self.take(message),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            // What has come meanwhile goes out with the same write.
+            while let Ok(message) = receiver.try_recv() {
+                self.take(message);
+            }
+            self.tell_dropped();
+            self.finish();
+        }
+        self.tell_dropped();
+        self.finish();
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Line(line) => {
+                self.put(&line);
+                self.queued.fetch_sub(cost(&line), Ordering::Relaxed);
+            }
+            Message::Flush(done) => {
+                self.finish();
+                // Whoever waited may have given up.
+                let _received = done.send(());
+            }
+        }
+    }
+
+    fn put(&mut self, line: &str) {
+        let written = match self.format {
+            Format::Json => {
+                self.out.write_all(line.as_bytes()).and_then(|()| self.out.write_all(b"\n"))
+            }
+            Format::Human { color } => {
+                let text = human::render(line, color);
+                self.out.write_all(text.as_bytes()).and_then(|()| self.out.write_all(b"\n"))
+            }
+        };
+        if written.is_err() {
+            self.metrics.log_lines_dropped.add(1);
+        }
+    }
+
+    fn finish(&mut self) {
+        if self.out.flush().is_err() {
+            self.metrics.log_lines_dropped.add(1);
+        }
+    }
+
+    fn tell_dropped(&mut self) {
+        let dropped = self.metrics.log_lines_dropped.get();
+        let new = dropped - self.told;
+        if new > 0 {
+            self.told = dropped;
+            super::Line::with(|line| {
+                line.begin(super::Level::Warn, super::HOST);
+                line.text("message", "log lines were dropped: the sink is too slow");
+                line.raw("fields", &format!("{{\"count\":{new}}}"));
+                let text = line.end().to_owned();
+                self.put(&text);
+            });
+        }
+    }
+}
