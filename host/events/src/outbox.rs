@@ -6,7 +6,7 @@ mod relay;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use airhost_core::{CallContext, Clock, Deadline, Result, ServiceName, SpiffeId, codes};
-use airhost_storage::sql::{Database, Transaction, Value};
+use airhost_storage::sql::{Columns, Database, Transaction, Value};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -109,8 +109,8 @@ impl Outbox {
     pub async fn pending(&self, deadline: Deadline) -> Result<(u64, Option<i64>)> {
         let sql = "SELECT count(*), min(created_at) FROM _airhost_outbox";
         let rows = self.database.host_query(sql, Vec::new(), deadline).await?;
-        let mut row = crate::row::Columns::of(rows.rows.into_iter().next().unwrap_or_default());
-        Ok((row.unsigned()?, row.optional_bigint()?))
+        let mut row = Columns::of(rows.rows.into_iter().next().unwrap_or_default());
+        Ok((row.integer()?, row.optional_bigint()?))
     }
 }
 

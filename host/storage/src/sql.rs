@@ -5,10 +5,38 @@
 //! that one commit covers both) are reached through the `host_*` methods, which no glue to a
 //! guest may call.
 
-use std::sync::Arc;
+mod columns;
+
+mod catalog;
+mod host_schema;
+mod migration;
+mod portable;
+pub mod sqlite;
+pub mod statement;
+mod sweep;
+
+use std::{sync::Arc, time::Duration};
 
 use airhost_core::{Deadline, Result};
 use async_trait::async_trait;
+
+pub use self::{
+    host_schema::HostSchema,
+    migration::{check_portable, postgres_statements},
+    portable::Portable,
+    sqlite::{Sqlite, SqliteConfig, read_only_query},
+    sweep::sweep,
+};
+pub(crate) use statement::MOST_PARAMETERS;
+
+/// Most rows of a result.
+pub const RESULT_ROWS: usize = 10_000;
+/// Most bytes of a result in memory.
+pub const RESULT_BYTES: usize = 8 << 20;
+/// How long a transaction lives at most.
+pub const TRANSACTION_LIFE: Duration = Duration::from_secs(5);
+
+pub use self::columns::Columns;
 
 /// A value of a column or parameter; mirrors `value` of `wit/storage/sql.wit`.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,14 +3,13 @@
 use std::{collections::HashMap, time::Duration};
 
 use airhost_core::{Deadline, Result};
-use airhost_storage::sql::{Database, Value};
+use airhost_storage::sql::{Columns, Database, Value};
 
 use super::Key;
-use crate::row::Columns;
 
 /// Nothing more is fetched while so many keys wait: a service that fails at everything must not
-/// move the whole bus into its own database.
-const MOST_KEYS: usize = 10_000;
+/// move the whole bus into its own database. Below what one query answers by more than one batch.
+const MOST_KEYS: usize = 9_000;
 /// The same for events.
 const MOST_EVENTS: u64 = 100_000;
 
@@ -39,7 +38,7 @@ impl Blocked {
         for row in database.host_query(sql, params, deadline).await?.rows {
             let mut row = Columns::of(row);
             let key = Key { topic: row.text()?, subject: row.text()? };
-            keys.insert(key, Waiting { due: row.bigint()?, events: row.unsigned()? });
+            keys.insert(key, Waiting { due: row.bigint()?, events: row.integer()? });
         }
         Ok(Self(keys))
     }
@@ -61,7 +60,7 @@ impl Blocked {
         ];
         let rows = database.host_query(sql, params, deadline).await?.rows;
         let mut row = Columns::of(rows.into_iter().next().unwrap_or_default());
-        let (due, events) = (row.bigint()?, row.unsigned()?);
+        let (due, events) = (row.bigint()?, row.integer()?);
         if events == 0 {
             self.0.remove(key);
         } else {

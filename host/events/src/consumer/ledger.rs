@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use airhost_core::{Result, codes};
-use airhost_storage::sql::{Transaction, Value};
+use airhost_storage::sql::{Columns, Transaction, Value};
 
 use super::{Item, Key, Origin};
-use crate::{Envelope, row::Columns};
+use crate::Envelope;
 
 /// The tables of one consumer, in one transaction.
 pub(super) struct Ledger<'a> {
@@ -119,7 +119,7 @@ impl Ledger<'_> {
 pub(super) fn parked_item(row: Vec<Value>) -> Result<Item> {
     let mut row = Columns::of(row);
     let event = Arc::new(Envelope::from_json(&row.text()?)?);
-    let position = row.unsigned()?;
+    let position = row.integer()?;
     let attempts = u32::try_from(row.bigint()?)
         .map_err(|_| codes::INTERNAL.error("a count of attempts is out of range"))?;
     let key = Key::of(&event);

@@ -3,12 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use airhost_core::{Backoff, Deadline, Result};
-use airhost_storage::sql::Value;
+use airhost_storage::sql::{Columns, Value};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::Outbox;
-use crate::{Bus, Envelope, row::Columns};
+use crate::{Bus, Envelope};
 
 /// How a relay works.
 #[derive(Clone, Copy, Debug)]
