@@ -11,6 +11,12 @@ codes! {
     DEPLOY_UNLISTED_IMPORT = "deploy.unlisted-import", Denied;
         "The component imports what its manifest does not ask for.";
         "Add what the message names to service.toml, or stop importing it.";
+    DEPLOY_MISSING_EXPORT = "deploy.missing-export", Invalid;
+        "What the component exports and what its manifest says do not fit together.";
+        "Export what the message names, or change service.toml.";
+    DEPLOY_TOO_LARGE = "deploy.too-large", Invalid;
+        "The component file is larger than what is served.";
+        "Build it for size (`opt-level = \"s\"`, strip) or split the service.";
     DEPLOY_NO_MANIFEST = "deploy.no-manifest", Invalid;
         "The component carries no manifest.";
         "Build it with `airhost build`, or give one with --manifest.";

@@ -1,0 +1,115 @@
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use airhost_core::codes;
+use serde_json::Value;
+
+use crate::{
+    Artifact, ArtifactError, Contents, Manifest, ManifestError, Migration, MigrationError, Topic,
+};
+
+/// A document beside the manifest is at most so many bytes.
+const MAX_DOCUMENT: u64 = 4 << 20;
+
+/// A component folder cannot be packed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PackageError {
+    /// `service.toml`.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// `migrations/`: every fault, one a line.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Migrations(Vec<MigrationError>),
+    /// Migrations and no database to run them on.
+    #[error("{}: there are migrations, but no database; add `sql = \"...\"` under [stores]", .0.display())]
+    NoDatabase(PathBuf),
+    /// A document that is not JSON or not what it should be.
+    #[error("{}: {reason}", path.display())]
+    Document {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        reason: String,
+    },
+    /// The component.
+    #[error(transparent)]
+    Artifact(#[from] ArtifactError),
+}
+
+impl From<PackageError> for airhost_core::Error {
+    fn from(error: PackageError) -> Self {
+        match error {
+            PackageError::Manifest(error) => error.into(),
+            PackageError::Artifact(error) => error.into(),
+            PackageError::Migrations(_) => codes::DEPLOY_MIGRATION.error(error.to_string()),
+            PackageError::NoDatabase(_) | PackageError::Document { .. } => {
+                codes::DEPLOY_MANIFEST.error(error.to_string())
+            }
+        }
+    }
+}
+
+/// The artifact of a component folder: `service.toml`, `migrations/`, `openapi.json` if it is
+/// there, and for each topic in `events.out` its schema in `schemas`, packed into the component.
+///
+/// # Errors
+/// What is missing or wrong, with its file.
+pub fn package(folder: &Path, schemas: &Path, component: &[u8]) -> Result<Vec<u8>, PackageError> {
+    let contents = Contents::load(folder, schemas)?;
+    let file = Artifact::pack(component, &contents)?;
+    Artifact::from_bytes(&file)?;
+    Ok(file)
+}
+
+impl Contents {
+    /// What a component folder and a folder of event schemas say.
+    ///
+    /// # Errors
+    /// As [`package`].
+    pub fn load(folder: &Path, schemas: &Path) -> Result<Self, PackageError> {
+        let manifest = Manifest::load(&folder.join("service.toml"))?;
+        let migrations_folder = folder.join("migrations");
+        let migrations = Migration::load(&migrations_folder).map_err(PackageError::Migrations)?;
+        if !migrations.is_empty() && manifest.stores.sql.is_none() {
+            return Err(PackageError::NoDatabase(migrations_folder));
+        }
+        let openapi = document(&folder.join("openapi.json"))?;
+        let mut event_schemas = BTreeMap::new();
+        for topic in &manifest.events.out {
+            event_schemas.insert(topic.clone(), schema(schemas, topic)?);
+        }
+        Ok(Self { manifest, migrations, openapi, event_schemas })
+    }
+}
+
+fn schema(folder: &Path, topic: &Topic) -> Result<Value, PackageError> {
+    let path = folder.join(format!("{topic}.json"));
+    let fail = |reason| PackageError::Document { path: path.clone(), reason };
+    let missing =
+        || fail(format!("`{topic}` is in `out` of [events] and has no schema; write one here"));
+    let schema = document(&path)?.ok_or_else(missing)?;
+    if schema["$schema"].is_string() && schema["type"] == "object" {
+        Ok(schema)
+    } else {
+        Err(fail("a schema of events has `$schema` and `\"type\": \"object\"`".to_owned()))
+    }
+}
+
+/// A JSON file; none if there is no such file.
+fn document(path: &Path) -> Result<Option<Value>, PackageError> {
+    let fail = |reason| PackageError::Document { path: path.to_owned(), reason };
+    let size = match fs::metadata(path) {
+        Ok(metadata) => metadata.len(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(fail(error.to_string())),
+    };
+    if size > MAX_DOCUMENT {
+        return Err(fail(format!("the file has more than {} MiB", MAX_DOCUMENT >> 20)));
+    }
+    let bytes = fs::read(path).map_err(|error| fail(error.to_string()))?;
+    serde_json::from_slice(&bytes).map(Some).map_err(|error| fail(error.to_string()))
+}
