@@ -53,6 +53,18 @@ codes! {
     REQUEST_NO_ROUTE = "request.no-route", NotFound;
         "No route takes this method and path.";
         "`airhost routes` lists the gateway's routes; `/docs` describes them.";
+    REQUEST_METHOD = "request.method", Invalid, METHOD_NOT_ALLOWED;
+        "A route takes this path, but not with this method.";
+        "Use one of the methods that the answer's Allow field lists.";
+    REQUEST_URI_TOO_LONG = "request.uri-too-long", Invalid, URI_TOO_LONG;
+        "The request target is longer than the listener takes.";
+        "Send the parameters in a body; for records that is POST .../listRecords.";
+    REQUEST_MISDIRECTED = "request.misdirected", Invalid, MISDIRECTED_REQUEST;
+        "The request names a host that this listener does not serve.";
+        "Send it to the host itself; nothing is forwarded for strangers.";
+    BODY_TOO_SLOW = "body.too-slow", Invalid, REQUEST_TIMEOUT;
+        "The sender of the body is slower than the listener waits for.";
+        "Send the request again over a better connection.";
     IDEMPOTENCY_RUNNING = "idempotency.running", Conflict;
         "A request with the same Idempotency-Key is being handled.";
         "Retry after the time given; the first request's answer will be replayed.";

@@ -1,0 +1,23 @@
+//! The data plane: what takes requests in, routes them, and takes calls out.
+//!
+//! - [`Listener`]: a port. It turns what comes over the wire into a [`Call`](airhost_core::Call)
+//!   with everything the host knows about it, hands it to a [`Dispatch`](airhost_core::Dispatch)
+//!   and moves the answer back, with back-pressure both ways and no patience with slow clients.
+//! - [`Surface`]: the shape in which the host's own errors are answered (`/v0` Airtable, `/v1`
+//!   OpenAI, `/mcp` JSON-RPC, problem+json elsewhere).
+//!
+//! Invariants: no header of a client sets identity, tenant, principal or deadline; a body is never
+//! read ahead of its receiver, but for small ones within a bounded budget; every wait has a limit.
+
+mod access;
+mod flags;
+mod headers;
+mod listener;
+mod surface;
+mod upgrade;
+
+pub use access::{AccessLog, AccessRecord, NoAccessLog, Outcome};
+pub use flags::{Flag, ResponseFlags};
+pub use listener::{Drained, Listener, ListenerConfig, MinRate, PortSettings};
+pub use surface::Surface;
+pub use upgrade::UpgradeRequest;

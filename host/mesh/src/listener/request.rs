@@ -1,0 +1,304 @@
+//! From the wire to a call, and from its answer back to the wire.
+
+use std::{net::IpAddr, sync::Arc};
+
+use airhost_core::{
+    Body, BodyError, Call, CallContext, Caller, CorrelationId, Deadline, Error, Priority, Request, Response,
+    Target, TraceContext, codes,
+};
+use bytes::{Bytes, BytesMut};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header,
+    request::Parts,
+    uri::{Authority, PathAndQuery, Scheme},
+};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use hyper::{body::Incoming, upgrade::OnUpgrade};
+use tokio::time::Instant;
+
+use super::{
+    Connection,
+    body::{RequestBody, ResponseBody, TooSlow},
+    config::PortSettings,
+    record::Pending,
+    upgrade,
+};
+use crate::{
+    access::{AccessRecord, Outcome},
+    headers,
+    surface::Surface,
+    upgrade::UpgradeRequest,
+};
+
+/// The field that names a piece of work, in and out.
+const CORRELATION: HeaderName = HeaderName::from_static("x-correlation-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// Answers one request.
+pub(crate) async fn answer(
+    connection: Arc<Connection>,
+    request: http::Request<Incoming>,
+) -> http::Response<ResponseBody> {
+    let started = Instant::now();
+    let (mut parts, incoming) = request.into_parts();
+    connection.marks.request_begins(parts.version == Version::HTTP_2);
+    let port = Arc::clone(&connection.port);
+    let settings = **port.settings.load();
+    let client = connection.peer.client(&parts.headers, &port.config.trusted_proxies);
+    let context = context(&parts.headers, &settings, client);
+    let surface = Surface::of(parts.uri.path());
+    let path = parts.uri.path_and_query().cloned();
+    let head = parts.method == Method::HEAD;
+    let record = record(&port.config.service, &parts, path.clone(), client, &context);
+    let mut pending = Pending::new(connection, record, started);
+
+    let correlation = context.correlation.clone();
+    let client_upgrade = parts.extensions.remove::<OnUpgrade>();
+    let result = match prepare(&mut parts, &mut pending, incoming, &settings).await {
+        Ok(body) => {
+            let call = Call {
+                target: Target::Service(port.config.service.clone()),
+                request: Request::from_parts(parts, body),
+                context,
+                attrs: Vec::new(),
+            };
+            port.dispatch.dispatch(call).await
+        }
+        Err(error) => Err(error),
+    };
+    let response = result.unwrap_or_else(|error| {
+        let path = path.as_ref().map_or("", PathAndQuery::path);
+        surface.response(&error, path, &correlation)
+    });
+    finish(response, pending, &correlation, head, client_upgrade, surface)
+}
+
+fn context(headers: &HeaderMap, settings: &PortSettings, client: IpAddr) -> CallContext {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    CallContext {
+        caller: Caller::Public,
+        principal: None,
+        tenant: None,
+        deadline: Deadline::after(settings.wall),
+        correlation: text(CORRELATION).and_then(CorrelationId::accept).unwrap_or_else(CorrelationId::generate),
+        trace: text(TRACEPARENT).and_then(TraceContext::parse).unwrap_or_else(TraceContext::generate),
+        depth: 0,
+        priority: Priority::Normal,
+        client_ip: Some(client),
+        route: None,
+    }
+}
+
+fn record(
+    service: &airhost_core::ServiceName,
+    parts: &Parts,
+    target: Option<PathAndQuery>,
+    client: IpAddr,
+    context: &CallContext,
+) -> AccessRecord {
+    AccessRecord {
+        service: service.clone(),
+        method: parts.method.clone(),
+        target,
+        version: parts.version,
+        status: StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
+        flags: Default::default(),
+        code: None,
+        route: None,
+        duration: Default::default(),
+        received: 0,
+        sent: 0,
+        client: Some(client),
+        user_agent: parts.headers.get(header::USER_AGENT).cloned(),
+        correlation: context.correlation.clone(),
+        trace: context.trace,
+    }
+}
+
+/// Checks and cleans the head, and gets the body ready.
+async fn prepare(
+    parts: &mut Parts,
+    pending: &mut Pending,
+    incoming: Incoming,
+    settings: &PortSettings,
+) -> Result<Body, Error> {
+    let connection = Arc::clone(pending.connection());
+    let config = &connection.port.config;
+    check_target(parts, &connection)?;
+    let https = connection.peer.forwarded_https(&parts.headers);
+    let protocol = headers::strip_hop_by_hop(&mut parts.headers);
+    if let Some(protocol) = protocol.filter(|_| parts.version == Version::HTTP_11) {
+        parts.extensions.insert(UpgradeRequest { protocol });
+    }
+    headers::strip_identity(&mut parts.headers, connection.peer.trusted);
+    if https {
+        set_scheme(parts);
+    }
+    if incoming.is_end_stream() {
+        return Ok(Body::Empty);
+    }
+    let length = incoming.size_hint().exact();
+    if let Some(length) = length.filter(|length| *length > settings.body) {
+        let message = format!("the body has {length} bytes, {} are taken", settings.body);
+        return Err(codes::BODY_TOO_LARGE.error(message));
+    }
+    let expects = parts.headers.remove(header::EXPECT).is_some();
+    let body = RequestBody::new(
+        incoming,
+        Arc::clone(&connection.marks),
+        pending.count_received(),
+        settings.body,
+    );
+    // A client that asks before it sends is answered by whoever reads the body.
+    let Some(length) = length.filter(|length| *length <= settings.inline_body && !expects) else {
+        return Ok(Body::stream(body));
+    };
+    let size = u32::try_from(length).unwrap_or(u32::MAX);
+    let Ok(_permit) = connection.port.inline_budget.try_acquire_many(size) else {
+        return Ok(Body::stream(body));
+    };
+    let deadline = Deadline::after(settings.wall).instant();
+    match tokio::time::timeout_at(deadline, gather(body, length)).await {
+        Ok(gathered) => gathered.map(Body::from).map_err(|error| refuse(error, &config.service)),
+        Err(_) => Err(codes::BODY_TOO_SLOW.error("the body did not come in time")),
+    }
+}
+
+/// The whole of a body of known length; a body in one piece is not copied.
+async fn gather(mut body: RequestBody, length: u64) -> Result<Bytes, BodyError> {
+    let mut whole = Bytes::new();
+    let mut pieces = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        if pieces.is_empty() && whole.is_empty() {
+            whole = data;
+        } else {
+            if pieces.is_empty() {
+                pieces.reserve(usize::try_from(length).unwrap_or(0));
+                pieces.extend_from_slice(&std::mem::take(&mut whole));
+            }
+            pieces.extend_from_slice(&data);
+        }
+    }
+    Ok(if pieces.is_empty() { whole } else { pieces.freeze() })
+}
+
+fn refuse(error: BodyError, service: &airhost_core::ServiceName) -> Error {
+    if let BodyError::Truncated(cause) = &error
+        && cause.is::<TooSlow>()
+    {
+        return codes::BODY_TOO_SLOW.error("the body came too slowly");
+    }
+    tracing::debug!(%service, %error, "a request body could not be read");
+    error.into()
+}
+
+/// Takes origin-form targets, and absolute-form ones for the hosts that are served; afterwards
+/// `Host` says what was asked for in every version of HTTP.
+fn check_target(parts: &mut Parts, connection: &Connection) -> Result<(), Error> {
+    let config = &connection.port.config;
+    let length = parts.uri.path_and_query().map_or(0, |path| path.as_str().len());
+    if length > config.uri_bytes {
+        let message = format!("the target has {length} bytes, {} are taken", config.uri_bytes);
+        return Err(codes::REQUEST_URI_TOO_LONG.error(message));
+    }
+    if parts.method == Method::CONNECT {
+        return Err(codes::REQUEST_MISDIRECTED.error("nothing is tunnelled from here"));
+    }
+    let Some(authority) = parts.uri.authority().cloned() else {
+        if parts.version == Version::HTTP_11 && !one_host(&parts.headers) {
+            return Err(codes::REQUEST_INVALID.error("there must be exactly one Host field"));
+        }
+        return Ok(());
+    };
+    if parts.version != Version::HTTP_2 && !serves(connection, authority.host()) {
+        let message = format!("the host `{}` is not served here", authority.host());
+        return Err(codes::REQUEST_MISDIRECTED.error(message));
+    }
+    let host = HeaderValue::from_str(authority.as_str())
+        .map_err(|_| codes::REQUEST_INVALID.error("the target's authority is not valid"))?;
+    parts.headers.insert(header::HOST, host);
+    let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    parts.uri = Uri::from(path);
+    Ok(())
+}
+
+fn one_host(headers: &HeaderMap) -> bool {
+    headers.get_all(header::HOST).iter().count() == 1
+}
+
+/// Whether an absolute-form target may name the host: one that is configured, or this listener
+/// by its own address.
+fn serves(connection: &Connection, host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    connection.port.config.absolute_hosts.iter().any(|known| known.eq_ignore_ascii_case(host))
+        || host.eq_ignore_ascii_case("localhost")
+        || bare.parse::<IpAddr>().is_ok_and(|address| address.to_canonical() == connection.local.ip().to_canonical())
+}
+
+/// Writes the client's scheme into the target, where the runtime reads it.
+fn set_scheme(parts: &mut Parts) {
+    let authority =
+        parts.headers.get(header::HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    if let (Some(authority), Some(path)) = (authority, parts.uri.path_and_query().cloned()) {
+        let uri = Uri::builder().scheme(Scheme::HTTPS).authority(authority).path_and_query(path).build();
+        if let Ok(uri) = uri {
+            parts.uri = uri;
+        }
+    }
+}
+
+/// Makes a response fit for the wire.
+fn finish(
+    mut response: Response,
+    mut pending: Pending,
+    correlation: &CorrelationId,
+    head: bool,
+    client_upgrade: Option<OnUpgrade>,
+    surface: Surface,
+) -> http::Response<ResponseBody> {
+    let outcome = response.extensions_mut().remove::<Outcome>();
+    let protocol = headers::strip_hop_by_hop(response.headers_mut());
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS
+        && let Some(switched) = upgrade::splice(&mut response, protocol, client_upgrade)
+    {
+        pending.head(response.status(), outcome);
+        switched.run(pending);
+        return with_correlation(response, correlation).map(|_| ResponseBody::switched());
+    }
+    if response.status().is_informational() {
+        let error = codes::RESPONSE_INVALID.error("the service answered with an interim status");
+        let path = pending.record().target.as_ref().map_or("", PathAndQuery::path).to_owned();
+        response = surface.response(&error, &path, correlation);
+    }
+    pending.head(response.status(), outcome.or_else(|| response.extensions_mut().remove()));
+    set_length(&mut response, head);
+    with_correlation(response, correlation).map(|body| ResponseBody::new(body, pending))
+}
+
+fn with_correlation(mut response: Response, correlation: &CorrelationId) -> Response {
+    if let Ok(value) = HeaderValue::from_str(correlation.as_str()) {
+        response.headers_mut().insert(CORRELATION, value);
+    }
+    response
+}
+
+/// Lets `Content-Length` be true: a wrong one would break the connection's framing.
+fn set_length(response: &mut Response, head: bool) {
+    let length = response.body().size_hint().exact();
+    let status = response.status();
+    let bodiless = head || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
+    if !bodiless {
+        if length.is_some() {
+            response.headers_mut().remove(header::CONTENT_LENGTH);
+        }
+        return;
+    }
+    if status == StatusCode::NO_CONTENT {
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+    } else if let Some(length) = length.filter(|length| *length > 0) {
+        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    *response.body_mut() = Body::Empty;
+}

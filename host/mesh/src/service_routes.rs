@@ -1,0 +1,156 @@
+//! What every service port answers from the host itself, and the time limit of what it does not.
+
+use std::{sync::Arc, time::Duration};
+
+use airhost_core::{Body, Call, Dispatch, Response, Result, ServiceName, codes};
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderValue, Method, StatusCode, header};
+
+use crate::surface::ALLOW_ATTR;
+
+/// How long after the deadline the host waits for the service's own word about it, so that the
+/// answer says where the time went.
+const AFTERWORD: Duration = Duration::from_millis(50);
+
+/// What the host knows of its services.
+#[async_trait]
+pub trait ServiceFacts: Send + Sync {
+    /// Whether the service lives: instances can be made.
+    async fn health(&self, service: &ServiceName) -> Report;
+    /// Whether it can take requests now: an active revision, stores and brokers reachable, the
+    /// component's own check.
+    async fn readiness(&self, service: &ServiceName) -> Report;
+    /// The service's metrics in Prometheus' text format.
+    fn metrics(&self, service: &ServiceName) -> Bytes;
+    /// The OpenAPI document of the active revision, as JSON.
+    fn openapi(&self, service: &ServiceName) -> Option<Bytes>;
+}
+
+/// The answer to a probe.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// 200 or 503.
+    pub ok: bool,
+    /// What was looked at: a JSON object.
+    pub details: serde_json::Value,
+}
+
+/// Which of the host's paths a port answers; the others go to the service.
+#[derive(Clone, Copy, Debug)]
+pub struct HostPaths {
+    /// `/health` and `/ready`.
+    pub probes: bool,
+    /// `/metrics`.
+    pub metrics: bool,
+    /// `/openapi.json`. The gateway answers this one itself: it merges those of all services.
+    pub openapi: bool,
+}
+
+impl Default for HostPaths {
+    fn default() -> Self {
+        Self { probes: true, metrics: true, openapi: true }
+    }
+}
+
+/// A service's port: `/health`, `/ready`, `/metrics` and `/openapi.json` from the host, everything
+/// else to the service, for as long as the call's deadline allows.
+pub struct ServiceRoutes {
+    service: ServiceName,
+    paths: HostPaths,
+    facts: Arc<dyn ServiceFacts>,
+    next: Arc<dyn Dispatch>,
+}
+
+impl ServiceRoutes {
+    /// The port of a service, in front of what dispatches to it.
+    #[must_use]
+    pub fn new(
+        service: ServiceName,
+        paths: HostPaths,
+        facts: Arc<dyn ServiceFacts>,
+        next: Arc<dyn Dispatch>,
+    ) -> Self {
+        Self { service, paths, facts, next }
+    }
+
+    fn host_path(&self, path: &str) -> Option<HostPath> {
+        // Service paths are longer than these, or begin otherwise: one comparison rules out most.
+        match path.as_bytes().get(1)? {
+            b'h' if self.paths.probes && path == "/health" => Some(HostPath::Health),
+            b'r' if self.paths.probes && path == "/ready" => Some(HostPath::Ready),
+            b'm' if self.paths.metrics && path == "/metrics" => Some(HostPath::Metrics),
+            b'o' if self.paths.openapi && path == "/openapi.json" => Some(HostPath::OpenApi),
+            _ => None,
+        }
+    }
+
+    async fn answer(&self, path: HostPath) -> Result<Response> {
+        match path {
+            HostPath::Health => Ok(report(&self.facts.health(&self.service).await)),
+            HostPath::Ready => Ok(report(&self.facts.readiness(&self.service).await)),
+            HostPath::Metrics => {
+                Ok(content("text/plain; version=0.0.4; charset=utf-8", self.facts.metrics(&self.service)))
+            }
+            HostPath::OpenApi => match self.facts.openapi(&self.service) {
+                Some(document) => Ok(content("application/json", document)),
+                None => Err(codes::REQUEST_NO_ROUTE.error("the service has no OpenAPI document")),
+            },
+        }
+    }
+}
+
+impl std::fmt::Debug for ServiceRoutes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServiceRoutes").field("service", &self.service).field("paths", &self.paths).finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone, Copy)]
+enum HostPath {
+    Health,
+    Ready,
+    Metrics,
+    OpenApi,
+}
+
+#[async_trait]
+impl Dispatch for ServiceRoutes {
+    async fn dispatch(&self, call: Call) -> Result<Response> {
+        let Some(path) = self.host_path(call.request.uri().path()) else {
+            return within_deadline(&*self.next, call).await;
+        };
+        let deadline = call.context.deadline.instant();
+        if !matches!(*call.request.method(), Method::GET | Method::HEAD) {
+            let error = codes::REQUEST_METHOD.error("the host's own paths are read with GET");
+            return Err(error.with(ALLOW_ATTR, "GET, HEAD"));
+        }
+        tokio::time::timeout_at(deadline, self.answer(path))
+            .await
+            .unwrap_or_else(|_| Err(codes::DEADLINE_EXCEEDED.error("the service's state could not be learnt in time")))
+    }
+}
+
+/// Dispatches a call and gives it up soon after its deadline: whoever answers it should have
+/// kept it, and this makes sure.
+pub(crate) async fn within_deadline(next: &dyn Dispatch, call: Call) -> Result<Response> {
+    let deadline = call.context.deadline.instant() + AFTERWORD;
+    tokio::time::timeout_at(deadline, next.dispatch(call))
+        .await
+        .unwrap_or_else(|_| Err(codes::DEADLINE_EXCEEDED.error("the request took too long")))
+}
+
+fn report(report: &Report) -> Response {
+    let mut response = content("application/json", Bytes::from(report.details.to_string()));
+    if !report.ok {
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    }
+    response
+}
+
+fn content(kind: &'static str, body: Bytes) -> Response {
+    let mut response = Response::new(Body::from(body));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
