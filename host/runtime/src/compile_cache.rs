@@ -142,7 +142,7 @@ impl CompileCache {
             return Err("it is too large");
         }
         let mut content = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or(0));
-        file.by_ref().take(MAX).read_to_end(&mut content).map_err(|_| "it cannot be read")?;
+        Read::take(&mut file, MAX).read_to_end(&mut content).map_err(|_| "it cannot be read")?;
         let (Some(magic), Some(tag)) = (content.get(..MAGIC.len()), content.get(MAGIC.len()..MAGIC.len() + TAG))
         else {
             return Err("it is cut off");

@@ -43,7 +43,7 @@ impl Compiler {
     }
 
     /// The compiled component: from the folder of compiled code, or made now.
-    pub(crate) async fn compile(&self, digest: Revision, wasm: Arc<[u8]>) -> wasmtime::Result<Component> {
+    pub(crate) async fn compile(&self, digest: Revision, wasm: bytes::Bytes) -> wasmtime::Result<Component> {
         let key = Key { digest, compatibility: self.engine.compatibility() };
         let (engine, cache) = (self.engine.wasmtime().clone(), self.cache.clone());
         self.off_thread(move || {

@@ -74,7 +74,7 @@ impl Default for Pool {
     fn default() -> Self {
         Self {
             instances: 1_000,
-            memory: 1 << 30,
+            memory: 4 << 30,
             table_elements: 100_000,
             core_instances_per_component: 200,
             memories_per_component: 16,

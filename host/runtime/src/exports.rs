@@ -1,10 +1,7 @@
 //! What a component exports, and so what the host can call: indices that are looked up once a
 //! revision, and turned into functions once an instance.
 
-use wasmtime::{
-    Store,
-    component::{Instance, InstancePre},
-};
+use wasmtime::component::InstancePre;
 
 use crate::{
     bindings::{consumer, handler, job, lifecycle, subject, tick},

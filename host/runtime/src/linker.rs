@@ -32,8 +32,6 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     let l = &mut linker;
-    let own = |state: &mut State| -> &mut State { state };
-    let _ = own;
     pyairtable::types::errors::add_to_linker::<_, HasSelf<State>>(l, |state| state)?;
     pyairtable::types::http::add_to_linker::<_, HasSelf<State>>(l, |state| state)?;
     pyairtable::service::http::add_to_linker::<_, HasSelf<State>>(l, |state| state)?;
@@ -96,4 +94,51 @@ fn to_val(error: CallError) -> Val {
         field("retry-after-ms", Val::Option(None)),
         field("attrs", Val::List(Vec::new())),
     ])
+}
+
+/// The linker for running `init`: what would be frozen into every instance traps with a sentence
+/// that names the fix.
+pub(crate) fn for_init(
+    base: &Linker<State>,
+    component: &Component,
+    allowed: &[&str],
+) -> wasmtime::Result<Linker<State>> {
+    let mut linker = base.clone();
+    linker.allow_shadowing(true);
+    let engine = component.engine();
+    for (name, item) in component.component_type().imports(engine) {
+        let ComponentItem::ComponentInstance(instance) = &item.ty else { continue };
+        if allowed.iter().any(|interface| name.starts_with(interface)) {
+            continue;
+        }
+        let mut linked = linker.instance(name)?;
+        for (function, item) in instance.exports(engine) {
+            match item.ty {
+                ComponentItem::ComponentFunc(_) => {}
+                ComponentItem::Resource(_) => {
+                    linked.resource(function, ResourceType::host::<Unsupported>(), |_, _| Ok(()))?;
+                    continue;
+                }
+                _ => continue,
+            }
+            let sentence = format!(
+                "`init` called `{function}` of `{name}`: its answer would be frozen into every instance. \
+                 Call it where a request is handled, and keep in `init` what does not depend on it"
+            );
+            linked.func_new(function, move |_, _, _, _| Err(wasmtime::Error::msg(sentence.clone())))?;
+        }
+    }
+    Ok(linker)
+}
+
+/// What linking refused, as a sentence that names the interface and what to change.
+pub(crate) fn explain(error: &wasmtime::Error) -> String {
+    let whole = format!("{error:#}");
+    match whole.split('`').nth(1) {
+        Some(interface) => format!(
+            "it imports `{interface}`, which this host does not offer in that shape; build it against the \
+             contracts of this host's version, or stop importing it ({whole})"
+        ),
+        None => whole,
+    }
 }

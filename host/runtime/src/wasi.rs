@@ -66,13 +66,13 @@ impl Lines {
             };
             begun.extend_from_slice(&line[..line.len().min(room)]);
             if ended {
-                self.write(&begun);
+                self.line(&begun);
                 begun.clear();
             }
         }
     }
 
-    fn write(&self, line: &[u8]) {
+    fn line(&self, line: &[u8]) {
         let level = if self.stream == "stderr" { Level::WARN } else { Level::INFO };
         let line = String::from_utf8_lossy(line);
         log::write(&self.service, &self.correlation.lock(), None, level, self.stream, line.trim_end(), &[]);
@@ -85,7 +85,7 @@ impl Drop for Lines {
         if Arc::strong_count(&self.begun) == 1 {
             let begun = std::mem::take(&mut *self.begun.lock());
             if !begun.is_empty() {
-                self.write(&begun);
+                self.line(&begun);
             }
         }
     }

@@ -24,7 +24,8 @@ const MAX_READ: u32 = 1 << 20;
 const WRITES_AHEAD: usize = 2;
 
 /// A body that a guest reads.
-pub(crate) struct BodyReader {
+#[expect(unreachable_pub, reason = "the bindings re-export it")]
+pub struct BodyReader {
     reader: Reader,
     /// Bytes that may still come.
     left: u64,
@@ -45,7 +46,8 @@ impl BodyReader {
 }
 
 /// A body that a guest writes.
-pub(crate) struct BodyWriter {
+#[expect(unreachable_pub, reason = "the bindings re-export it")]
+pub struct BodyWriter {
     /// None once it has ended.
     pieces: Option<mpsc::Sender<Piece>>,
     /// Bytes that may still be written.

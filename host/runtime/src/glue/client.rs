@@ -26,13 +26,15 @@ const MAX_PENDING: usize = 64;
 const MAX_ANSWER: u64 = u64::MAX;
 
 /// The answer to a call.
-pub(crate) struct Incoming {
+#[expect(unreachable_pub, reason = "the bindings re-export it")]
+pub struct Incoming {
     parts: Parts,
     body: Body,
 }
 
 /// A call under way. Dropping it cancels the call.
-pub(crate) struct Pending {
+#[expect(unreachable_pub, reason = "the bindings re-export it")]
+pub struct Pending {
     answer: Answered,
     task: AbortHandle,
 }

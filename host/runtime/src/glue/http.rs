@@ -15,9 +15,11 @@ use crate::{
 };
 
 /// A handle to the request of a call; its number is the call's.
-pub(crate) struct Request;
+#[expect(unreachable_pub, reason = "the bindings re-export it")]
+pub struct Request;
 /// A handle to the responder of a call.
-pub(crate) struct Responder;
+#[expect(unreachable_pub, reason = "the bindings re-export it")]
+pub struct Responder;
 
 /// The request that is being handled.
 pub(crate) struct Incoming {

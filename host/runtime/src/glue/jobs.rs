@@ -1,4 +1,5 @@
 //! `service/jobs`.
 
 /// A job that is running.
-pub(crate) struct Job;
+#[expect(unreachable_pub, reason = "the bindings re-export it")]
+pub struct Job;

@@ -1,4 +1,5 @@
 //! `storage/sql`.
 
 /// A transaction of a guest.
-pub(crate) struct Transaction;
+#[expect(unreachable_pub, reason = "the bindings re-export it")]
+pub struct Transaction;

@@ -1,0 +1,70 @@
+//! What is to be loaded.
+
+use bytes::Bytes;
+
+use airhost_core::{Revision, ServiceName};
+
+use crate::{limits::Limits, service::ServiceEnvironment};
+
+/// One revision of a service, with everything that its instances need.
+#[derive(Clone, Debug)]
+pub struct Deployment {
+    /// The service.
+    pub service: ServiceName,
+    /// Its revision: component, manifest and configuration.
+    pub revision: Revision,
+    /// The component.
+    pub component: Bytes,
+    /// How its instances live.
+    pub instances: Instances,
+    /// What it is written in, which decides `auto`.
+    pub language: Language,
+    /// What an instance may use.
+    pub limits: Limits,
+    /// What stands behind its imports.
+    pub environment: ServiceEnvironment,
+}
+
+/// How instances live.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Instances {
+    /// Fresh where that is cheap, warm elsewhere.
+    #[default]
+    Auto,
+    /// A new instance for every call.
+    Fresh,
+    /// An instance for many calls, one at a time.
+    Warm,
+}
+
+/// What a component is written in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Language {
+    /// Small, starts in microseconds.
+    #[default]
+    Compiled,
+    /// An interpreter with a large heap (Python, JavaScript): a fresh instance is dear.
+    Interpreted,
+}
+
+/// How instances of a loaded revision live, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mode {
+    /// Whether each call has an instance of its own.
+    pub fresh: bool,
+    /// Why, in words for `airhost status`.
+    pub reason: &'static str,
+}
+
+impl Mode {
+    pub(crate) fn decide(instances: Instances, language: Language, pagemap_scan: bool) -> Self {
+        let (fresh, reason) = match (instances, language) {
+            (Instances::Fresh, _) => (true, "the manifest asks for fresh instances"),
+            (Instances::Warm, _) => (false, "the manifest asks for warm instances"),
+            (Instances::Auto, Language::Interpreted) => (false, "an interpreter takes long to start"),
+            (Instances::Auto, Language::Compiled) if pagemap_scan => (true, "this node resets instances cheaply"),
+            (Instances::Auto, Language::Compiled) => (false, "this node cannot reset instances cheaply"),
+        };
+        Self { fresh, reason }
+    }
+}

@@ -1,0 +1,353 @@
+//! The runtime of a node: which generation serves which service.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use airhost_core::{Call, Deadline, Dispatch, Response, Result, Revision, ServiceName, Target, codes};
+use arc_swap::{ArcSwap, ArcSwapOption};
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use wasmtime::component::{Component, Linker};
+
+use crate::{
+    compile_cache::CompileCache,
+    compiler::Compiler,
+    config::Config,
+    cpu::Gate,
+    deployment::{Deployment, Mode},
+    engine::Engine,
+    error::Error,
+    exports::Exports,
+    generation::{Generation, InFlight, Loaded},
+    invoke,
+    log::LogGate,
+    serve,
+    service::Service,
+    snapshot::{self, Snapshot},
+    state::{CallState, State},
+    status::{ServiceStatus, Status},
+};
+
+/// Longest time that `ready` may take.
+const PROBE: Duration = Duration::from_secs(10);
+
+/// Runs the services of a node.
+pub struct Runtime {
+    config: Config,
+    engine: Arc<Engine>,
+    compiler: Compiler,
+    linker: Linker<State>,
+    services: ArcSwap<HashMap<ServiceName, Arc<Slot>>>,
+    /// Generations that were replaced and have calls left.
+    draining: Mutex<Vec<Arc<Generation>>>,
+    generations: AtomicU64,
+    closed: AtomicBool,
+}
+
+/// Where the generation of one service is swapped.
+#[derive(Default)]
+struct Slot {
+    active: ArcSwapOption<Generation>,
+}
+
+/// A generation that serves, or served.
+#[derive(Clone)]
+pub struct Activation(Arc<Generation>);
+
+impl Activation {
+    /// Its number; each activation on a node has a higher one.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.0.number
+    }
+
+    /// Its revision.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.0.loaded.service.revision
+    }
+
+    /// Waits until it was replaced and its last call has ended.
+    pub async fn drained(&self) {
+        self.0.drained().await;
+    }
+}
+
+impl Runtime {
+    /// Starts the engine and the threads that belong to it.
+    ///
+    /// # Errors
+    /// [`Error::Engine`] where wasmtime cannot reserve what the settings ask for,
+    /// [`Error::CacheFolder`] where the folder of compiled code is not the node's own.
+    pub fn new(config: Config) -> std::result::Result<Arc<Self>, Error> {
+        let engine = Arc::new(Engine::new(&config)?);
+        let cache = config
+            .cache_folder
+            .as_deref()
+            .map(|folder| CompileCache::open(folder, &config.cache_key))
+            .transpose()?;
+        let compiler = Compiler::new(Arc::clone(&engine), cache)?;
+        let linker = crate::linker::linker(engine.wasmtime()).map_err(Error::engine)?;
+        Ok(Arc::new(Self {
+            config,
+            engine,
+            compiler,
+            linker,
+            services: ArcSwap::default(),
+            draining: Mutex::default(),
+            generations: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+        }))
+    }
+
+    /// Compiles (or finds compiled), snapshots and links a revision, off the serving threads.
+    ///
+    /// # Errors
+    /// [`Error::Component`] with a sentence that names the service, the revision and what to
+    /// change.
+    pub async fn load(&self, deployment: Deployment) -> std::result::Result<Loaded, Error> {
+        let Deployment { service: name, revision, component: wasm, instances, language, limits, environment } = deployment;
+        let fault = |code: &'static str, reason: String| Error::Component {
+            service: name.clone(),
+            revision,
+            code,
+            reason,
+        };
+        let service = Arc::new(Service {
+            identity: self.config.trust_domain.identity(&name),
+            revision,
+            revision_short: revision.short().into(),
+            limits,
+            outbound: Arc::clone(&environment.outbound),
+            log: LogGate::new(limits.log_lines),
+            environment,
+            name: name.clone(),
+        });
+        let component = self
+            .compiler
+            .compile(Revision::of(&wasm), wasm.clone())
+            .await
+            .map_err(|error| fault(codes::DEPLOY_NOT_A_COMPONENT.code, format!("it cannot be compiled: {error:#}")))?;
+        let (component, snapshot) = self.snapshot(&service, component, &wasm).await.map_err(|reason| fault(snapshot::code(), reason))?;
+        let linker = crate::linker::for_component(&self.linker, &component)
+            .map_err(|error| fault(codes::DEPLOY_UNKNOWN_IMPORT.code, format!("{error:#}")))?;
+        let pre = linker
+            .instantiate_pre(&component)
+            .map_err(|error| fault(codes::DEPLOY_UNKNOWN_IMPORT.code, crate::linker::explain(&error)))?;
+        let exports = Exports::of(&pre)
+            .map_err(|error| fault(codes::DEPLOY_INCOMPATIBLE.code, format!("an export is not as in the contract: {error:#}")))?;
+        let threads = tokio::runtime::Handle::current().metrics().num_workers();
+        Ok(Loaded {
+            service,
+            pre,
+            exports,
+            mode: Mode::decide(instances, language, self.engine.reset().pagemap_scan),
+            snapshot,
+            gate: Gate::new(threads, Arc::clone(self.engine.clock())),
+        })
+    }
+
+    /// The component that instances are made of: the snapshot, where there is an `init`.
+    async fn snapshot(
+        &self,
+        service: &Arc<Service>,
+        component: Component,
+        wasm: &bytes::Bytes,
+    ) -> std::result::Result<(Component, Snapshot), String> {
+        if component.get_export_index(None, "pyairtable:service/lifecycle@0.1.0").is_none() {
+            return Ok((component, Snapshot::NotWanted));
+        }
+        let (engine, linker, service, wasm) =
+            (self.engine.wasmtime().clone(), self.linker.clone(), Arc::clone(service), wasm.clone());
+        let handle = tokio::runtime::Handle::current();
+        let outcome = self
+            .compiler
+            .off_thread(move || handle.block_on(snapshot::take(&engine, &linker, &service, &wasm)))
+            .await
+            .map_err(|error| error.to_string())?;
+        match outcome {
+            snapshot::Outcome::Taken(wasm) => {
+                let component = self
+                    .compiler
+                    .compile(Revision::of(&wasm), wasm.into())
+                    .await
+                    .map_err(|error| format!("its snapshot cannot be compiled: {error:#}"))?;
+                Ok((component, Snapshot::Taken))
+            }
+            snapshot::Outcome::Impossible(reason) => Ok((component, Snapshot::Impossible { reason })),
+            snapshot::Outcome::Failed(reason) => Err(reason),
+        }
+    }
+
+    /// Asks a revision that does not serve yet whether it is ready.
+    ///
+    /// # Errors
+    /// What `ready` answered, or how its instance ended.
+    pub async fn probe(&self, loaded: &Loaded) -> Result<()> {
+        let generation = Generation::new(0, loaded.clone());
+        let mut state = CallState::idle();
+        state.context.deadline = Deadline::after(PROBE);
+        let answer = invoke::run(&generation, state, async |instance| {
+            // Without a life cycle an instance that can be made is ready.
+            let Some(indices) = &loaded.exports.lifecycle else { return Ok(Ok(())) };
+            let exports = indices.load(&mut instance.store, &instance.linked)?;
+            exports.pyairtable_service_lifecycle().call_ready(&mut instance.store).await
+        })
+        .await?;
+        answer.map_err(crate::glue::from_guest)
+    }
+
+    /// Lets a revision serve from now on. Calls that the replaced generation is in end there.
+    pub fn activate(&self, loaded: Loaded) -> Activation {
+        let number = self.generations.fetch_add(1, Ordering::Relaxed) + 1;
+        let name = loaded.service.name.clone();
+        let generation = Arc::new(Generation::new(number, loaded));
+        let replaced = self.slot(&name).active.swap(Some(Arc::clone(&generation)));
+        if let Some(replaced) = replaced {
+            self.retire(replaced);
+        }
+        Activation(generation)
+    }
+
+    /// Ends serving a service. Calls that it is in end there.
+    pub fn deactivate(&self, service: &ServiceName) -> Option<Activation> {
+        let replaced = self.services.load().get(service)?.active.swap(None)?;
+        self.retire(Arc::clone(&replaced));
+        Some(Activation(replaced))
+    }
+
+    /// The generation that serves a service.
+    #[must_use]
+    pub fn active(&self, service: &ServiceName) -> Option<Activation> {
+        Some(Activation(self.services.load().get(service)?.active.load_full()?))
+    }
+
+    /// What serves, and how.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let services = self.services.load();
+        let mut services: Vec<_> = services
+            .values()
+            .filter_map(|slot| slot.active.load_full())
+            .map(|generation| service_status(&generation))
+            .collect();
+        services.sort_by(|a, b| a.service.cmp(&b.service));
+        Status { reset: self.engine.reset().clone(), services }
+    }
+
+    /// Takes no more calls, and waits for those under way until the deadline. Answers how many
+    /// were left then.
+    pub async fn drain(&self, deadline: Deadline) -> usize {
+        self.closed.store(true, Ordering::SeqCst);
+        for slot in self.services.load().values() {
+            if let Some(generation) = slot.active.swap(None) {
+                self.retire(generation);
+            }
+        }
+        let draining = self.draining.lock().clone();
+        for generation in &draining {
+            // Past the deadline the rest is counted, not waited for.
+            drop(tokio::time::timeout_at(deadline.instant(), generation.drained()).await);
+        }
+        draining.iter().map(|generation| generation.in_flight()).sum()
+    }
+
+    fn slot(&self, name: &ServiceName) -> Arc<Slot> {
+        if let Some(slot) = self.services.load().get(name) {
+            return Arc::clone(slot);
+        }
+        let fresh = Arc::new(Slot::default());
+        self.services.rcu(|services| {
+            let mut services = HashMap::clone(services);
+            services.entry(name.clone()).or_insert_with(|| Arc::clone(&fresh));
+            services
+        });
+        self.services.load().get(name).map_or(fresh, Arc::clone)
+    }
+
+    fn retire(&self, generation: Arc<Generation>) {
+        generation.retire();
+        let mut draining = self.draining.lock();
+        draining.retain(|generation| generation.in_flight() > 0);
+        draining.push(Arc::clone(&generation));
+        drop(draining);
+        tokio::spawn(async move {
+            for instance in generation.warm.drain() {
+                invoke::retire(&generation, instance).await;
+            }
+            generation.drained().await;
+            for instance in generation.warm.drain() {
+                invoke::retire(&generation, instance).await;
+            }
+        });
+    }
+
+    /// The generation that a call goes to, wholly.
+    pub(crate) fn enter(&self, service: &ServiceName) -> Result<InFlight> {
+        loop {
+            let services = self.services.load();
+            let active = services.get(service).map(|slot| slot.active.load());
+            let Some(generation) = active.as_ref().and_then(|active| active.as_ref()) else {
+                return Err(if self.closed.load(Ordering::SeqCst) {
+                    codes::CANCELLED_SHUTDOWN.error("the node is shutting down")
+                } else {
+                    codes::GUEST_NO_REVISION.error(format!("{service} has no active revision on this node"))
+                });
+            };
+            // A generation that retired between the two steps has a successor by now.
+            if let Some(call) = generation.enter() {
+                return Ok(call);
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Dispatch for Runtime {
+    async fn dispatch(&self, call: Call) -> Result<Response> {
+        let Target::Service(service) = &call.target else {
+            return Err(codes::CALL_UNKNOWN_HOST.error("the runtime serves services, not hosts"));
+        };
+        let generation = self.enter(service)?;
+        serve::serve(generation, call).await
+    }
+}
+
+fn service_status(generation: &Generation) -> ServiceStatus {
+    let loaded = &generation.loaded;
+    let counters = &generation.counters;
+    ServiceStatus {
+        service: loaded.service.name.clone(),
+        revision: loaded.service.revision,
+        generation: generation.number,
+        mode: loaded.mode,
+        snapshot: loaded.snapshot.clone(),
+        in_flight: generation.in_flight(),
+        waiting: generation.admission.waiting(),
+        idle_instances: generation.warm.idle(),
+        calls: counters.calls.load(Ordering::Relaxed),
+        failed: counters.failed.load(Ordering::Relaxed),
+        rejected: counters.rejected.load(Ordering::Relaxed),
+        instances: counters.instances.load(Ordering::Relaxed),
+        log_lines_dropped: loaded.service.log.dropped(),
+    }
+}
+
+impl fmt::Debug for Activation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Activation").field("number", &self.number()).field("revision", &self.revision()).finish()
+    }
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime").field("engine", &self.engine).finish_non_exhaustive()
+    }
+}
