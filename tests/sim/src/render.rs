@@ -132,7 +132,8 @@ impl<'a> Reader<'a> {
             },
             Kind::MultipleLookupValues => {
                 let mut out = Vec::new();
-                let _ = self.budget.nested(COLUMN_DEPTH, || {
+                // Beyond the bound of depth or steps the list ends early.
+                let done: Result<(), EvalError> = self.budget.nested(COLUMN_DEPTH, || {
                     for (other, record, source) in self.linked_cells(table, record, field) {
                         self.budget.spend(1)?;
                         match self.json(other, record, source) {
@@ -143,6 +144,9 @@ impl<'a> Reader<'a> {
                     }
                     Ok(())
                 });
+                if done.is_err() && out.is_empty() {
+                    return Some(json!({"error": "#ERROR!"}));
+                }
                 (!out.is_empty()).then_some(Json::Array(out))
             }
             Kind::Count => Some(json!(self.link_count(record, field))),

@@ -362,6 +362,9 @@ fn load_record(
 ) -> Result<(String, Object)> {
     let id = file.id.unwrap_or_else(|| ids.fresh("rec"));
     let place = format!("{place}/{id}");
+    if base.tables.values().any(|table| table.records.contains_key(&id)) {
+        return Err(invalid(&place, "the id is used twice".to_owned()));
+    }
     let is_link = |name: &str| {
         let field = base.tables.get(table_id).and_then(|table| table.field(name));
         field.is_some_and(|field| field.kind == Kind::MultipleRecordLinks)

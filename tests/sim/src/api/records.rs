@@ -10,11 +10,11 @@ use crate::select::{CellForm, ListParams, select};
 
 pub(super) fn route(cx: &Context<'_>, base: &str, table: &str, rest: &[&str]) -> ApiResult<Reply> {
     match (cx.call.method.as_str(), rest) {
-        ("GET", []) => list(cx, base, table, ListParams::from_query(&cx.call.query)?),
+        ("GET", []) => list(cx, base, table, &ListParams::from_query(&cx.call.query)?),
         ("POST", ["listRecords"]) => {
             let body: Json = if cx.call.body.is_empty() { json!({}) } else { cx.body()? };
             let params = ListParams::from_query(&cx.call.query)?.with_body(&body)?;
-            list(cx, base, table, params)
+            list(cx, base, table, &params)
         }
         ("GET", [record]) => get(cx, base, table, record),
         ("POST" | "PATCH" | "PUT" | "DELETE", _) => write::route(cx, base, table, rest),
@@ -24,22 +24,21 @@ pub(super) fn route(cx: &Context<'_>, base: &str, table: &str, rest: &[&str]) ->
 
 const PAGE: usize = 100;
 
-fn list(cx: &Context<'_>, base: &str, key: &str, params: ListParams) -> ApiResult<Reply> {
+fn list(cx: &Context<'_>, base: &str, key: &str, params: &ListParams) -> ApiResult<Reply> {
     cx.grant.need("data.records:read")?;
     let data = cx.app.data.read();
     let (base, table) = cx.table(&data, base, key)?;
     let reader = Reader::new(base, &data.users, cx.app.now());
-    let form = CellForm::of(&params, table)?;
+    let form = CellForm::of(params, table)?;
     let size = params.page_size.unwrap_or(PAGE);
     let (page, offset) = match params.offset.as_deref().filter(|offset| !offset.is_empty()) {
         Some(offset) => cx.app.iterators.lock().page(offset, &table.id, size)?,
         None => {
-            let mut all = select(&reader, table, &params)?;
+            let all = select(&reader, table, params)?;
             if all.len() > size {
                 let page = all[..size].to_vec();
                 let mut iterators = cx.app.iterators.lock();
                 let id = cx.app.ids.fresh("itr");
-                all.shrink_to_fit();
                 (page, Some(iterators.open(id, &table.id, all, size)))
             } else {
                 (all, None)

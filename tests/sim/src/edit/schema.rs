@@ -366,13 +366,13 @@ impl Tx<'_> {
             return Err(ApiError::invalid("FIELD_LIMIT_EXCEEDED", "The table has too many fields"));
         }
         table.fields.insert(id.clone(), field);
-        if kind == Kind::MultipleRecordLinks {
-            if let Err(error) = self.pair_new_link(table_id, &id) {
-                if let Some(table) = self.base.tables.get_mut(table_id) {
-                    table.fields.shift_remove(&id);
-                }
-                return Err(error);
+        if kind == Kind::MultipleRecordLinks
+            && let Err(error) = self.pair_new_link(table_id, &id)
+        {
+            if let Some(table) = self.base.tables.get_mut(table_id) {
+                table.fields.shift_remove(&id);
             }
+            return Err(error);
         }
         bind_fields(self.base);
         self.changes.created_fields.push((table_id.to_owned(), id.clone()));

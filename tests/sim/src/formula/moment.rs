@@ -39,10 +39,10 @@ enum Piece<'a> {
 /// Splits the first piece from a pattern.
 fn piece(pattern: &str) -> Option<(Piece<'_>, &str)> {
     let first = pattern.chars().next()?;
-    if first == '[' {
-        if let Some(end) = pattern.find(']') {
-            return Some((Piece::Literal(&pattern[1..end]), &pattern[end + 1..]));
-        }
+    if first == '['
+        && let Some(end) = pattern.find(']')
+    {
+        return Some((Piece::Literal(&pattern[1..end]), &pattern[end + 1..]));
     }
     let localized = ["LTS", "LT", "LLLL", "LLL", "LL", "L", "llll", "lll", "ll", "l", "ZZ", "Z"];
     for token in localized.into_iter().chain(TOKENS) {

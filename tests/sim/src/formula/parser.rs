@@ -88,9 +88,8 @@ impl Parser<'_> {
         match token.kind {
             Kind::Num(number) => Ok(Expr::Num(number)),
             Kind::Text(text) => Ok(Expr::Text(text)),
-            Kind::Field(name) => Ok(self.field(&name)),
             Kind::Ident(name) if self.take("(") => self.call(&name),
-            Kind::Ident(name) => Ok(self.field(&name)),
+            Kind::Field(name) | Kind::Ident(name) => Ok(self.field(&name)),
             Kind::Symbol("(") => {
                 let inner = self.level(0)?;
                 self.expect(")")?;

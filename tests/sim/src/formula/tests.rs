@@ -308,6 +308,8 @@ fn bounds() {
     check(&"-".repeat(50_000), "! The formula is nested too deeply");
     check(&format!("{}1{}", "ABS(".repeat(99), ")".repeat(99)), "1");
     check(&format!("1{}", "+1".repeat(20_000)), "20001");
+    check(&format!("{}1{}", "IF(1+1,".repeat(99), ")".repeat(99)), "1");
+    check(&format!("{}1{}", "(1+2*(".repeat(49), "))".repeat(49)), "1125899906842623");
     check(&"x".repeat(200_000), "! The formula is too long");
     check("REPT('x', 1e12)", "#ERROR!");
     check("LEN(REPT('x', 1e6))", "1000000");

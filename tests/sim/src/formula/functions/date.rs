@@ -108,11 +108,11 @@ fn last_modified(args: &[Expr], env: &dyn Env) -> Eval {
 }
 
 fn parse(args: &[Value], _: &dyn Env) -> Eval {
-    if args.len() > 1 {
-        if let Value::Text(text) = &args[0] {
-            let parsed = moment::parse(text, &text_at(args, 1)).ok_or(EvalError::Error)?;
-            return Ok(Value::Date(parsed));
-        }
+    if args.len() > 1
+        && let Value::Text(text) = &args[0]
+    {
+        let parsed = moment::parse(text, &text_at(args, 1)).ok_or(EvalError::Error)?;
+        return Ok(Value::Date(parsed));
     }
     args[0].to_date().map(|date| Value::Date(DateValue { has_time: true, ..date }))
 }

@@ -1,0 +1,71 @@
+"""A running platform for the tests: the host's own binary on free ports, with a state folder of its own."""
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+START_SECONDS = 120
+
+
+@dataclass
+class Platform:
+    """What `airhost up --json` prints once it is ready."""
+
+    process: subprocess.Popen
+    state: Path
+    ready: dict
+
+    @property
+    def gateway(self) -> str:
+        return self.ready["gateway"]
+
+    @property
+    def token(self) -> str:
+        return self.ready["token"]
+
+    def airhost(self, *words: str, check: bool = True) -> subprocess.CompletedProcess:
+        """Runs another `airhost` command against this node."""
+        command = [os.environ["AIRHOST"], *words, "--state", str(self.state)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=check)
+
+    def stop(self, seconds: float = 60) -> int:
+        """Ctrl-C; answers the exit status."""
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(timeout=seconds)
+
+
+def start(state: Path, *words: str, components: str | None = None) -> Platform:
+    """Starts a platform and waits until it says that it is ready."""
+    command = [
+        os.environ["AIRHOST"], "up", "--json", "--state", str(state),
+        "--components", components or os.environ["AIRHOST_COMPONENTS"],
+        "--gateway", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--observability", "127.0.0.1:0",
+        *words,
+    ]
+    errors = open(state.parent / "stderr.txt", "a", encoding="utf-8")
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=REPOSITORY)
+    lines: queue.Queue = queue.Queue()
+    threading.Thread(target=lambda: lines.put(process.stdout.readline()), daemon=True).start()
+    try:
+        first = lines.get(timeout=START_SECONDS)
+        return Platform(process, state, json.loads(first))
+    except (queue.Empty, ValueError) as error:
+        process.kill()
+        text = (state.parent / "stderr.txt").read_text()
+        raise RuntimeError(f"the platform did not start: {text}") from error
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory):
+    """One platform for all tests that do not break it."""
+    running = start(tmp_path_factory.mktemp("platform") / "state")
+    yield running
+    assert running.stop() == 0, "Ctrl-C must drain and exit 0"
