@@ -91,7 +91,41 @@ fn decompress_here(format: Format, mut data: &[u8], max: u64) -> Result<Vec<u8>>
             decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(|_| invalid())?;
             drain(decoder, max)
         }
-        Format::Brotli => drain(brotli::Decompressor::new(data, 4096), max),
+        Format::Brotli => {
+            // The writer, unlike the reader, tells how much of the data was the stream's.
+            let mut out = Limited { out: Vec::new(), max, over: false };
+            let mut decoder = brotli::DecompressorWriter::new(&mut out, 4096);
+            let whole = decoder.write(data).is_ok_and(|taken| taken == data.len())
+                && decoder.close().is_ok();
+            drop(decoder);
+            match out {
+                Limited { over: true, .. } => Err(too_large(max)),
+                Limited { out, .. } if whole => Ok(out),
+                Limited { .. } => Err(invalid()),
+            }
+        }
+    }
+}
+
+/// Takes at most `max` bytes.
+struct Limited {
+    out: Vec<u8>,
+    max: u64,
+    over: bool,
+}
+
+impl Write for Limited {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.over |= (self.out.len() + bytes.len()) as u64 > self.max;
+        if self.over {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.out.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -102,14 +136,17 @@ fn drain(mut from: impl Read, max: u64) -> Result<Vec<u8>> {
         match from.read(&mut chunk) {
             Ok(0) => return Ok(out),
             Ok(size) if (out.len() + size) as u64 > max => {
-                return Err(codes::COMPRESSION_TOO_LARGE
-                    .error(format!("the decompressed data is larger than {max} bytes")));
+                return Err(too_large(max));
             }
             Ok(size) => out.extend_from_slice(&chunk[..size]),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => return Err(invalid()),
         }
     }
+}
+
+fn too_large(max: u64) -> Error {
+    codes::COMPRESSION_TOO_LARGE.error(format!("the decompressed data is larger than {max} bytes"))
 }
 
 fn invalid() -> Error {

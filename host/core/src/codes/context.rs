@@ -32,6 +32,9 @@ codes! {
     SECRETS_NAME = "secrets.name", Invalid;
         "A secret's name is 1 to 256 bytes.";
         "Choose a shorter name.";
+    SECRETS_VALUE = "secrets.value", Invalid;
+        "A secret's value is empty, larger than 64 KiB, or not fit for what it is used for.";
+        "Put a value that fits: a header field takes visible ASCII, sealing takes 16 bytes or more.";
     SECRETS_SEALED = "secrets.sealed", Invalid;
         "The sealed data was changed, or sealed by another secret or with other associated data.";
         "Open it with the secret and the associated data it was sealed with.";

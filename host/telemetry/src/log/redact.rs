@@ -62,15 +62,21 @@ pub fn text(text: &str) -> Cow<'_, str> {
     }
     let mut clean = String::with_capacity(text.len());
     let mut hide_next = false;
+    let mut hidden = false;
     for piece in text.split_inclusive([' ', '"', ',', '=', '\n']) {
         let word = piece.trim_end_matches([' ', '"', ',', '=', '\n']);
         let jwt = word.starts_with("eyJ") && word.bytes().filter(|b| *b == b'.').count() >= 2;
-        if !word.is_empty() && (hide_next || jwt) {
+        let padding = hidden && word.is_empty();
+        hidden = !word.is_empty() && (hide_next || jwt);
+        if hidden {
             clean.push_str(REDACTED);
-            clean.push_str(&piece[word.len()..]);
         } else {
-            clean.push_str(piece);
+            clean.push_str(word);
         }
+        // Base64 may end in `=`, which belongs to what is hidden.
+        let rest = &piece[word.len()..];
+        clean.push_str(if hidden || padding { rest.trim_start_matches('=') } else { rest });
+        hidden |= padding;
         let scheme = word.eq_ignore_ascii_case("bearer") || word.eq_ignore_ascii_case("basic");
         hide_next = scheme && piece.ends_with(' ');
     }
