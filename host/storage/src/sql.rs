@@ -117,7 +117,8 @@ pub trait Database: Send + Sync {
     async fn query(&self, statement: &str, params: Vec<Value>, deadline: Deadline) -> Result<Rows>;
 
     /// Runs a guest's write by itself; durable when it returns.
-    async fn execute(&self, statement: &str, params: Vec<Value>, deadline: Deadline) -> Result<u64>;
+    async fn execute(&self, statement: &str, params: Vec<Value>, deadline: Deadline)
+    -> Result<u64>;
 
     /// Opens a transaction; waits for its turn no longer than the deadline.
     async fn begin(&self, access: Access, deadline: Deadline) -> Result<Box<dyn Transaction>>;
@@ -130,10 +131,20 @@ pub trait Database: Send + Sync {
     async fn probe_migrations(&self, migrations: &[Migration]) -> Result<()>;
 
     /// As `query`, for the host's own tables.
-    async fn host_query(&self, statement: &str, params: Vec<Value>, deadline: Deadline) -> Result<Rows>;
+    async fn host_query(
+        &self,
+        statement: &str,
+        params: Vec<Value>,
+        deadline: Deadline,
+    ) -> Result<Rows>;
 
     /// As `execute`, for the host's own tables.
-    async fn host_execute(&self, statement: &str, params: Vec<Value>, deadline: Deadline) -> Result<u64>;
+    async fn host_execute(
+        &self,
+        statement: &str,
+        params: Vec<Value>,
+        deadline: Deadline,
+    ) -> Result<u64>;
 
     /// Whether the database answers.
     async fn ping(&self, deadline: Deadline) -> Result<()>;

@@ -74,7 +74,8 @@ mod tests {
 
     #[test]
     fn columns_are_taken_in_order_and_by_type() {
-        let row = vec![Value::Text("a".into()), Value::Null, Value::Bigint(-1), Value::Bytes(vec![1])];
+        let row =
+            vec![Value::Text("a".into()), Value::Null, Value::Bigint(-1), Value::Bytes(vec![1])];
         let mut columns = Columns::of(row);
         assert_eq!(columns.text().ok().as_deref(), Some("a"));
         assert_eq!(columns.optional_bigint().ok(), Some(None));
