@@ -16,7 +16,7 @@ mod settle;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use airhost_core::{Backoff, Clock, Deadline, Result, ServiceName};
-use airhost_storage::sql::{Database, Value};
+use airhost_storage::sql::{Database, Value, sweep};
 use tokio::time::Instant;
 
 use self::blocked::Blocked;
@@ -201,7 +201,7 @@ impl Consumer {
 
     /// Learns anew which keys wait; others may have put dead letters back.
     async fn reload(&mut self) -> Result<()> {
-        self.blocked = Blocked::load(self.database.as_ref(), self.group(), self.deadline()).await?;
+        self.blocked = Blocked::load(self.database.as_ref(), self.deadline()).await?;
         self.control.shows_blocked(&self.blocked);
         Ok(())
     }
@@ -213,9 +213,8 @@ impl Consumer {
             return Ok(());
         };
         let sql = "SELECT envelope, position, attempts FROM _airhost_parked
-            WHERE consumer = $1 AND topic = $2 AND subject = $3 ORDER BY position LIMIT 100";
+            WHERE topic = $1 AND subject = $2 ORDER BY position LIMIT 100";
         let params = vec![
-            Value::Text(self.group().to_owned()),
             Value::Text(key.topic.clone()),
             Value::Text(key.subject.clone()),
         ];
@@ -233,7 +232,7 @@ impl Consumer {
         }
         self.settle(items).await?;
         self.blocked
-            .refresh(self.database.as_ref(), self.service.as_str(), &key, self.deadline())
+            .refresh(self.database.as_ref(), &key, self.deadline())
             .await?;
         self.control.shows_blocked(&self.blocked);
         Ok(())
@@ -242,28 +241,15 @@ impl Consumer {
     /// Removes ids and dead letters that were kept long enough.
     async fn remove_old(&self) -> Result<()> {
         let now = self.config.clock.now_micros();
-        let before = |age: Duration| {
-            let age = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
-            Value::Bigint(now.saturating_sub(age))
-        };
-        let inbox = "DELETE FROM _airhost_inbox WHERE consumer = $1 AND event_id IN (
-            SELECT event_id FROM _airhost_inbox WHERE consumer = $1 AND received_at < $2
-            ORDER BY received_at LIMIT 1000)";
-        let letters = "DELETE FROM _airhost_dead_letters WHERE consumer = $1 AND dead_at < $2";
-        let group = || Value::Text(self.group().to_owned());
-        loop {
-            let params = vec![group(), before(self.config.inbox_retention)];
-            if self.database.host_execute(inbox, params, self.deadline()).await? == 0 {
-                break;
-            }
+        let config = &self.config;
+        for (table, column, keep) in [
+            ("_airhost_inbox", "received_at", config.inbox_retention),
+            ("_airhost_dead_letters", "dead_at", config.dead_letter_retention),
+        ] {
+            let (database, deadline) = (self.database.as_ref(), self.deadline());
+            sweep(database, table, "event_id", column, keep, now, deadline).await?;
         }
-        let params = vec![group(), before(self.config.dead_letter_retention)];
-        self.database.host_execute(letters, params, self.deadline()).await.map(drop)
-    }
-
-    /// The consumer group in the bus, and the name in the tables.
-    fn group(&self) -> &str {
-        self.service.as_str()
+        Ok(())
     }
 
     fn deadline(&self) -> Deadline {

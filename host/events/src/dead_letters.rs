@@ -5,6 +5,8 @@ use std::sync::Arc;
 use airhost_core::{Deadline, Result, ServiceName};
 use airhost_storage::sql::{Access, Columns, Database, Value};
 
+use uuid::Uuid;
+
 use crate::{ConsumerControl, Envelope};
 
 /// An event that was given up.
@@ -53,10 +55,9 @@ impl DeadLetters {
         deadline: Deadline,
     ) -> Result<Vec<DeadLetter>> {
         let sql = "SELECT envelope, position, attempts, reason, dead_at FROM _airhost_dead_letters
-            WHERE consumer = $1 AND dead_at < $2 ORDER BY dead_at DESC, event_id DESC LIMIT $3";
+            WHERE dead_at < $1 ORDER BY dead_at DESC, event_id DESC LIMIT $2";
         let params = vec![
-            self.consumer(),
-            Value::Bigint(before.unwrap_or(i64::MAX)),
+            Value::Timestamp(before.unwrap_or(i64::MAX)),
             Value::Bigint(i64::from(max.min(100))),
         ];
         let rows = self.database.host_query(sql, params, deadline).await?.rows;
@@ -68,19 +69,21 @@ impl DeadLetters {
     ///
     /// # Errors
     /// Those of the database; nothing has happened then.
-    pub async fn replay(&self, event_id: &str, deadline: Deadline) -> Result<bool> {
+    pub async fn replay(&self, event_id: Uuid, deadline: Deadline) -> Result<bool> {
         let tx = self.database.begin(Access::Write, deadline).await?;
         let insert = "INSERT INTO _airhost_parked
-                (consumer, event_id, topic, subject, position, attempts, next_at, reason, envelope)
-            SELECT consumer, event_id, topic, subject, position, 0, 0, NULL, envelope
-            FROM _airhost_dead_letters WHERE consumer = $1 AND event_id = $2";
-        let params = || vec![self.consumer(), Value::Text(event_id.to_owned())];
-        if tx.host_execute(insert, params()).await? == 0 {
+                (event_id, topic, subject, position, attempts, next_at, reason, envelope)
+            SELECT event_id, topic, subject, position, 0, $2, NULL, envelope
+            FROM _airhost_dead_letters WHERE event_id = $1";
+        let params = || vec![Value::Uuid(event_id.to_string())];
+        let mut values = params();
+        values.push(Value::Timestamp(0));
+        if tx.host_execute(insert, values).await? == 0 {
             tx.rollback().await?;
             return Ok(false);
         }
         for table in ["_airhost_dead_letters", "_airhost_inbox"] {
-            let delete = format!("DELETE FROM {table} WHERE consumer = $1 AND event_id = $2");
+            let delete = format!("DELETE FROM {table} WHERE event_id = $1");
             tx.host_execute(&delete, params()).await?;
         }
         tx.commit().await?;
@@ -94,14 +97,10 @@ impl DeadLetters {
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn discard(&self, event_id: &str, deadline: Deadline) -> Result<bool> {
-        let sql = "DELETE FROM _airhost_dead_letters WHERE consumer = $1 AND event_id = $2";
-        let params = vec![self.consumer(), Value::Text(event_id.to_owned())];
+    pub async fn discard(&self, event_id: Uuid, deadline: Deadline) -> Result<bool> {
+        let sql = "DELETE FROM _airhost_dead_letters WHERE event_id = $1";
+        let params = vec![Value::Uuid(event_id.to_string())];
         Ok(self.database.host_execute(sql, params, deadline).await? > 0)
-    }
-
-    fn consumer(&self) -> Value {
-        Value::Text(self.service.as_str().to_owned())
     }
 }
 

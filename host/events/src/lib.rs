@@ -18,6 +18,7 @@ mod deliver;
 mod event;
 mod outbox;
 mod schemas;
+mod tables;
 
 pub use bus::Bus;
 pub use consumer::{Consumer, ConsumerConfig, ConsumerControl, ConsumerStatus, Mode, TopicRule};
@@ -26,3 +27,4 @@ pub use deliver::{Deliver, Delivery, Outcome};
 pub use event::{Envelope, Event};
 pub use outbox::{Outbox, OutboxParts, Relay, RelayConfig, RelayStatus};
 pub use schemas::{Schemas, SchemasError};
+pub use tables::SCHEMA;

@@ -77,10 +77,10 @@ impl Outbox {
         let envelope = Envelope::seal(event, &self.identity, context, now, schema)?;
         self.schemas.check(&envelope.topic, envelope.data.get())?;
         let params = vec![
-            Value::Text(envelope.id.to_string()),
+            Value::Uuid(envelope.id.to_string()),
             Value::Text(envelope.topic.clone()),
             Value::Text(envelope.subject.clone()),
-            Value::Bigint(now),
+            Value::Timestamp(now),
             Value::Text(envelope.to_json()),
         ];
         match tx {

@@ -28,14 +28,12 @@ impl Blocked {
     // The first event of a key is the only one that has a time; those behind it have 0.
     pub(super) async fn load(
         database: &dyn Database,
-        consumer: &str,
         deadline: Deadline,
     ) -> Result<Self> {
         let sql = "SELECT topic, subject, max(next_at), count(*) FROM _airhost_parked
-            WHERE consumer = $1 GROUP BY topic, subject ORDER BY topic, subject LIMIT 10000";
-        let params = vec![Value::Text(consumer.to_owned())];
+            GROUP BY topic, subject ORDER BY topic, subject LIMIT 10000";
         let mut keys = HashMap::new();
-        for row in database.host_query(sql, params, deadline).await?.rows {
+        for row in database.host_query(sql, Vec::new(), deadline).await?.rows {
             let mut row = Columns::of(row);
             let key = Key { topic: row.text()?, subject: row.text()? };
             keys.insert(key, Waiting { due: row.bigint()?, events: row.integer()? });
@@ -47,20 +45,18 @@ impl Blocked {
     pub(super) async fn refresh(
         &mut self,
         database: &dyn Database,
-        consumer: &str,
         key: &Key,
         deadline: Deadline,
     ) -> Result<()> {
-        let sql = "SELECT coalesce(max(next_at), 0), count(*) FROM _airhost_parked
-            WHERE consumer = $1 AND topic = $2 AND subject = $3";
+        let sql = "SELECT max(next_at), count(*) FROM _airhost_parked
+            WHERE topic = $1 AND subject = $2";
         let params = vec![
-            Value::Text(consumer.to_owned()),
             Value::Text(key.topic.clone()),
             Value::Text(key.subject.clone()),
         ];
         let rows = database.host_query(sql, params, deadline).await?.rows;
         let mut row = Columns::of(rows.into_iter().next().unwrap_or_default());
-        let (due, events) = (row.bigint()?, row.integer()?);
+        let (due, events) = (row.optional_bigint()?.unwrap_or(0), row.integer()?);
         if events == 0 {
             self.0.remove(key);
         } else {

@@ -9,9 +9,9 @@ use airhost_storage::sql::{Columns, Transaction, Value};
 use super::{Item, Key, Origin};
 use crate::Envelope;
 
-/// The tables of one consumer, in one transaction.
+/// The tables of a consumer, in one transaction. They are in the service's own database, so that
+/// nothing in them names the consumer.
 pub(super) struct Ledger<'a> {
-    pub(super) consumer: &'a str,
     pub(super) tx: &'a dyn Transaction,
     pub(super) now: i64,
 }
@@ -26,14 +26,14 @@ pub(super) struct NextTry {
 impl Ledger<'_> {
     /// Records ids and answers those that were not there before.
     pub(super) async fn record(&self, items: &[Item]) -> Result<Vec<String>> {
-        let mut params = vec![Value::Text(self.consumer.to_owned()), Value::Bigint(self.now)];
+        let mut params = vec![Value::Timestamp(self.now)];
         let mut rows = Vec::with_capacity(items.len());
         for item in items {
-            params.push(Value::Text(item.record.event.id.to_string()));
-            rows.push(format!("($1, ${}, $2)", params.len()));
+            params.push(Value::Uuid(item.record.event.id.to_string()));
+            rows.push(format!("(${}, $1)", params.len()));
         }
         let insert = format!(
-            "INSERT INTO _airhost_inbox (consumer, event_id, received_at) VALUES {}
+            "INSERT INTO _airhost_inbox (event_id, received_at) VALUES {}
              ON CONFLICT DO NOTHING RETURNING event_id",
             rows.join(", ")
         );
@@ -45,24 +45,22 @@ impl Ledger<'_> {
     pub(super) async fn park(&self, item: &Item, next: Option<&NextTry>) -> Result<()> {
         let event = &item.record.event;
         let insert = "INSERT INTO _airhost_parked
-                (consumer, event_id, topic, subject, position, attempts, next_at, reason, envelope)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-            ON CONFLICT (consumer, event_id) DO NOTHING";
-        let update = "UPDATE _airhost_parked SET attempts = $3, next_at = $4, reason = $5
-            WHERE consumer = $1 AND event_id = $2";
+                (event_id, topic, subject, position, attempts, next_at, reason, envelope)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+            ON CONFLICT (event_id) DO NOTHING";
+        let update = "UPDATE _airhost_parked SET attempts = $2, next_at = $3, reason = $4
+            WHERE event_id = $1";
         let (attempts, at, reason) = match next {
             Some(next) => (next.attempts, next.at, Value::Text(next.reason.clone())),
             None => (item.attempts, 0, Value::Null),
         };
-        let consumer = || Value::Text(self.consumer.to_owned());
-        let id = Value::Text(event.id.to_string());
-        let (attempts, at) = (Value::Bigint(i64::from(attempts)), Value::Bigint(at));
+        let id = Value::Uuid(event.id.to_string());
+        let (attempts, at) = (Value::Bigint(i64::from(attempts)), Value::Timestamp(at));
         if item.origin == Origin::Parked {
-            let params = vec![consumer(), id, attempts, at, reason];
+            let params = vec![id, attempts, at, reason];
             return self.tx.host_execute(update, params).await.map(drop);
         }
         let params = vec![
-            consumer(),
             id,
             Value::Text(event.topic.clone()),
             Value::Text(event.subject.clone()),
@@ -77,17 +75,17 @@ impl Ledger<'_> {
 
     /// An event that waited is done.
     pub(super) async fn unpark(&self, items: &[Item]) -> Result<()> {
-        let mut params = vec![Value::Text(self.consumer.to_owned())];
+        let mut params = Vec::new();
         let mut marks = Vec::new();
         for item in items.iter().filter(|item| item.origin == Origin::Parked) {
-            params.push(Value::Text(item.record.event.id.to_string()));
+            params.push(Value::Uuid(item.record.event.id.to_string()));
             marks.push(format!("${}", params.len()));
         }
         if marks.is_empty() {
             return Ok(());
         }
         let delete = format!(
-            "DELETE FROM _airhost_parked WHERE consumer = $1 AND event_id IN ({})",
+            "DELETE FROM _airhost_parked WHERE event_id IN ({})",
             marks.join(", ")
         );
         self.tx.host_execute(&delete, params).await.map(drop)
@@ -97,18 +95,17 @@ impl Ledger<'_> {
     pub(super) async fn bury(&self, item: &Item, attempts: u32, reason: &str) -> Result<()> {
         let event = &item.record.event;
         let insert = "INSERT INTO _airhost_dead_letters
-                (consumer, event_id, topic, subject, position, attempts, reason, dead_at, envelope)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-            ON CONFLICT (consumer, event_id) DO NOTHING";
+                (event_id, topic, subject, position, attempts, reason, dead_at, envelope)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+            ON CONFLICT (event_id) DO NOTHING";
         let params = vec![
-            Value::Text(self.consumer.to_owned()),
-            Value::Text(event.id.to_string()),
+            Value::Uuid(event.id.to_string()),
             Value::Text(event.topic.clone()),
             Value::Text(event.subject.clone()),
             Value::Bigint(i64::try_from(item.record.position).unwrap_or(i64::MAX)),
             Value::Bigint(i64::from(attempts)),
             Value::Text(reason.to_owned()),
-            Value::Bigint(self.now),
+            Value::Timestamp(self.now),
             Value::Text(event.to_json()),
         ];
         self.tx.host_execute(insert, params).await.map(drop)

@@ -277,14 +277,14 @@ impl Consumer {
 
     /// Which of the events are done.
     async fn known(&self, items: &[Item]) -> Result<HashSet<String>> {
-        let mut params = vec![Value::Text(self.service.as_str().to_owned())];
+        let mut params = Vec::with_capacity(items.len());
         let mut marks = Vec::with_capacity(items.len());
         for item in items {
-            params.push(Value::Text(item.record.event.id.to_string()));
+            params.push(Value::Uuid(item.record.event.id.to_string()));
             marks.push(format!("${}", params.len()));
         }
         let sql = format!(
-            "SELECT event_id FROM _airhost_inbox WHERE consumer = $1 AND event_id IN ({})",
+            "SELECT event_id FROM _airhost_inbox WHERE event_id IN ({})",
             marks.join(", ")
         );
         let rows = self.database.host_query(&sql, params, self.deadline()).await?.rows;
@@ -297,7 +297,7 @@ impl Consumer {
     }
 
     fn ledger<'a>(&'a self, tx: &'a dyn Transaction) -> Ledger<'a> {
-        Ledger { consumer: self.service.as_str(), tx, now: self.config.clock.now_micros() }
+        Ledger { tx, now: self.config.clock.now_micros() }
     }
 
     async fn roll_back(&self, tx: &dyn Transaction) {

@@ -128,7 +128,7 @@ impl Relay {
         let (mut ids, mut events) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
         for row in rows {
             let mut row = Columns::of(row);
-            ids.push(Value::Text(row.text()?));
+            ids.push(Value::Uuid(row.text()?));
             events.push(Arc::new(Envelope::from_json(&row.text()?)?));
         }
         let append = tokio::time::timeout(self.config.timeout, self.bus.append(&events));
