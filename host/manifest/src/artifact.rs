@@ -5,7 +5,7 @@ mod component;
 mod error;
 mod sections;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 

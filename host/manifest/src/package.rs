@@ -113,3 +113,65 @@ fn document(path: &Path) -> Result<Option<Value>, PackageError> {
     let bytes = fs::read(path).map_err(|error| fail(error.to_string()))?;
     serde_json::from_slice(&bytes).map(Some).map_err(|error| fail(error.to_string()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{artifact::tests::http_service, manifest::testing::HEAD};
+
+    const LINES: &str = "stores.sql = 'a_db'\nevents.out = ['a.b']";
+    const MIGRATION: (&str, &str) =
+        ("migrations/0001_a.sql", "-- airhost: expand\nCREATE TABLE a (id uuid);\n");
+    const SCHEMA: (&str, &str) = ("schemas/a.b.json", r#"{ "$schema": "x", "type": "object" }"#);
+
+    /// Packs a folder of these files; the fault without the folder's path.
+    fn pack(lines: &str, files: &[(&str, &str)]) -> Result<Vec<u8>, String> {
+        let folder = tempfile::tempdir().unwrap();
+        for part in ["migrations", "schemas"] {
+            fs::create_dir(folder.path().join(part)).unwrap();
+        }
+        fs::write(folder.path().join("service.toml"), format!("{HEAD}{lines}")).unwrap();
+        for (name, content) in files {
+            fs::write(folder.path().join(name), content).unwrap();
+        }
+        let prefix = format!("{}/", folder.path().display());
+        package(folder.path(), &folder.path().join("schemas"), http_service())
+            .map_err(|error| error.to_string().replace(&prefix, ""))
+    }
+
+    #[test]
+    fn a_folder_becomes_one_file() {
+        let openapi = ("openapi.json", r#"{ "openapi": "3.0.3", "paths": {} }"#);
+        let file = pack(LINES, &[MIGRATION, SCHEMA, openapi]).unwrap();
+        let artifact = Artifact::from_bytes(&file).unwrap();
+        assert_eq!(artifact.migrations()[0].name, "a");
+        assert_eq!(artifact.event_schemas()["a.b"]["type"], "object");
+        assert_eq!(artifact.openapi().unwrap()["openapi"], "3.0.3");
+        assert_eq!(file, pack(LINES, &[MIGRATION, SCHEMA, openapi]).unwrap());
+        assert!(pack("", &[]).is_ok());
+    }
+
+    #[test]
+    fn what_is_missing_or_wrong_is_named_with_its_file() {
+        for (lines, files, expect) in [
+            ("memry = 1", &[][..], "service.toml:6:1: unknown key `memry` at the top level"),
+            (
+                LINES,
+                &[],
+                "schemas/a.b.json: `a.b` is in `out` of [events] and has no schema; write one here",
+            ),
+            (LINES, &[("schemas/a.b.json", "{}")], "schemas/a.b.json: a schema of events has"),
+            (LINES, &[("schemas/a.b.json", "{")], "schemas/a.b.json: EOF while parsing"),
+            ("", &[MIGRATION], "migrations: there are migrations, but no database; add `sql"),
+            (
+                LINES,
+                &[SCHEMA, ("migrations/1.sql", "")],
+                "migrations/1.sql:1: a migration is named",
+            ),
+            ("", &[("openapi.json", "{}")], "section `airhost:openapi`: an OpenAPI document has"),
+        ] {
+            let error = pack(lines, files).unwrap_err();
+            assert!(error.starts_with(expect), "{error} / {expect}");
+        }
+    }
+}

@@ -226,7 +226,7 @@ fn faults_are_named_with_their_place() {
         ),
         (
             "pools = [{ name = 'a' }, { name = 'a' }]",
-            "6:25: pool `a` is there already; give this one another name",
+            "6:26: pool `a` is there already; give this one another name",
         ),
         (
             "pools = [{ labels = {} }]",
@@ -264,7 +264,7 @@ fn faults_are_named_with_their_place() {
         ),
         (
             "events.out = ['a']",
-            "6:1: `out` in [events] needs a database of the service's own; add `sql = \"quote_service_db\"` under [stores]",
+            "6:1: `out` in [events] needs a database of the service's own; add `sql = \"quote_db\"` under [stores]",
         ),
         ("calls.services = ['a', 'a']", "6:24: `a` is in `services` twice; remove one"),
         (
@@ -305,7 +305,7 @@ fn faults_are_named_with_their_place() {
         ),
         (
             "jobs.a = {}",
-            "6:1: [jobs] needs a database of the service's own; add `sql = \"quote_service_db\"` under [stores]",
+            "6:1: [jobs] needs a database of the service's own; add `sql = \"quote_db\"` under [stores]",
         ),
         (
             "stores.sql = 'a_db'\njobs.A = {}",
@@ -403,7 +403,10 @@ fn all_faults_are_told_at_once() {
 
 #[test]
 fn columns_count_characters_and_syntax_has_places() {
-    check("labels = { ü = 'ä', x = 1 }", "6:25: `x` must be a text in quotes, not a whole number");
+    check(
+        "config = { a = 'ä', B = 1 }",
+        "6:21: `B` is not the name of a config key: use 1 to 63 characters of a-z, 0-9 and -, beginning with a letter",
+    );
     let faults = faults("name = \nteam = 'a'\nteam = 'b'\n");
     assert!(faults.len() >= 2 && faults[0].starts_with("1:8:"), "{faults:?}");
     assert!(faults.iter().any(|fault| fault.starts_with("3:1:")), "{faults:?}");
