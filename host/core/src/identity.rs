@@ -62,9 +62,7 @@ impl FromStr for TrustDomain {
 
     fn from_str(name: &str) -> Result<Self, SpiffeError> {
         let valid = (1..=MAX_TRUST_DOMAIN).contains(&name.len())
-            && name
-                .bytes()
-                .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_'));
+            && name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_'));
         if valid { Ok(Self(name.into())) } else { Err(SpiffeError::TrustDomain) }
     }
 }

@@ -1,0 +1,4 @@
+//! Assembles one node.
+
+pub mod config;
+mod state;
