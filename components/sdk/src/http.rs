@@ -1,0 +1,36 @@
+//! Requests and responses: routes, what handlers take and what they answer, and calls to others.
+
+mod body;
+mod client;
+mod etag;
+mod extract;
+mod handler;
+mod json;
+mod page;
+mod params;
+mod request;
+mod respond;
+mod router;
+
+pub use body::{Body, BodyWriter, Bytes, Responder, Streamed};
+pub use client::{Answer, Call, Pending, delete, get, patch, post, put, request, wait_any};
+pub use etag::{ETag, IfMatch, WithEtag};
+pub use extract::{Caller, FromRequest, Headers, IdempotencyKey, Path, Query};
+pub use handler::{Handler, describe_handler};
+pub use json::Json;
+pub use page::{Page, PageQuery};
+pub use request::{Cx, Request};
+pub use respond::{
+    Accepted, Created, IntoReply, IntoResponse, Live, NoContent, Proxy, Redirect, Stored, Text,
+};
+pub use router::{Method, Route, Routes};
+
+pub(crate) use router::dispatch;
+
+pub use crate::bindings::pyairtable::{
+    service::http::{BodyOut, Outgoing, Reply},
+    types::http::Response,
+};
+
+#[cfg(test)]
+mod tests;
