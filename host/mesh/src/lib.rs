@@ -9,15 +9,21 @@
 //! Invariants: no header of a client sets identity, tenant, principal or deadline; a body is never
 //! read ahead of its receiver, but for small ones within a bounded budget; every wait has a limit.
 
-mod access;
 mod flags;
+mod gateway;
 mod headers;
 mod listener;
+mod outbound;
+mod outcome;
+mod service_routes;
 mod surface;
 mod upgrade;
 
-pub use access::{AccessLog, AccessRecord, NoAccessLog, Outcome};
-pub use flags::{Flag, ResponseFlags};
+pub use flags::response_flag;
 pub use listener::{Drained, Listener, ListenerConfig, MinRate, PortSettings};
+pub use gateway::{Auth, Gateway, GatewayError, Route, RouteTable};
+pub use service_routes::{HostPaths, Report, ServiceFacts, ServiceRoutes};
+pub use outbound::{BreakerConfig, InjectSecrets, Mesh, OutboundConfig, Roots, RootsError};
+pub use outcome::Outcome;
 pub use surface::Surface;
 pub use upgrade::UpgradeRequest;

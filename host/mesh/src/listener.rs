@@ -4,10 +4,11 @@
 //! ```no_run
 //! # use std::sync::Arc;
 //! # async fn example(dispatch: Arc<dyn airhost_core::Dispatch>) -> Result<(), Box<dyn std::error::Error>> {
-//! use airhost_mesh::{Listener, ListenerConfig, NoAccessLog, PortSettings};
+//! use airhost_mesh::{Listener, ListenerConfig, PortSettings};
+//! use airhost_telemetry::Telemetry;
 //!
 //! let config = ListenerConfig::new("api-gateway".parse()?, "127.0.0.1:0".parse()?);
-//! let listener = Listener::bind(config, PortSettings::default(), dispatch, Arc::new(NoAccessLog)).await?;
+//! let listener = Listener::bind(config, PortSettings::default(), dispatch, &Telemetry::discard()).await?;
 //! println!("{}", listener.local_addr());
 //! listener.drain(std::time::Duration::from_secs(30)).await;
 //! # Ok(())
@@ -26,6 +27,7 @@ mod upgrade;
 use std::{collections::HashMap, fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use airhost_core::Dispatch;
+use airhost_telemetry::{Telemetry, log::Logs, metrics::ServiceMetrics};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::{net::TcpListener, sync::Semaphore};
@@ -33,14 +35,14 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::config::{ListenerConfig, MinRate, PortSettings};
 use self::{client::Peer, connection::Marks};
-use crate::access::AccessLog;
 
 /// What all connections of a listener share.
 pub(crate) struct Port {
     pub(crate) config: ListenerConfig,
     pub(crate) settings: ArcSwap<PortSettings>,
     pub(crate) dispatch: Arc<dyn Dispatch>,
-    pub(crate) log: Arc<dyn AccessLog>,
+    pub(crate) logs: Logs,
+    pub(crate) metrics: Arc<ServiceMetrics>,
     pub(crate) inline_budget: Semaphore,
     pub(crate) tasks: TaskTracker,
     /// Cancelled when draining begins: switched connections have no request to wait for.
@@ -81,16 +83,18 @@ impl Listener {
         config: ListenerConfig,
         settings: PortSettings,
         dispatch: Arc<dyn Dispatch>,
-        log: Arc<dyn AccessLog>,
+        telemetry: &Telemetry,
     ) -> io::Result<Self> {
         let socket = TcpListener::bind(config.address).await?;
         let local = socket.local_addr()?;
+        let metrics = telemetry.metrics.service(&config.service);
         let port = Arc::new(Port {
             inline_budget: Semaphore::new(config.inline_budget.min(Semaphore::MAX_PERMITS)),
             config,
             settings: ArcSwap::from_pointee(settings),
             dispatch,
-            log,
+            logs: telemetry.logs.clone(),
+            metrics,
             tasks: TaskTracker::new(),
             stop_splices: CancellationToken::new(),
             connections: Mutex::default(),

@@ -5,13 +5,11 @@
 //! out, rate) must look as the real API would have said it.
 
 use airhost_core::{Body, CorrelationId, Error, Response, problem_response};
+use airhost_telemetry::ResponseFlag;
 use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 
-use crate::{
-    access::Outcome,
-    flags::{Flag, ResponseFlags},
-};
+use crate::{flags::response_flag, outcome::Outcome};
 
 /// Whose error shape a path answers in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +38,7 @@ impl Surface {
     }
 
     /// The response for an error, in this surface's shape, with `Retry-After` where the error
-    /// knows it and the flags as an extension.
+    /// knows it and an [`Outcome`] as an extension.
     #[must_use]
     pub fn response(self, error: &Error, path: &str, correlation: &CorrelationId) -> Response {
         let status = error.status();
@@ -74,11 +72,11 @@ fn finish(response: &mut Response, error: &Error) {
     {
         response.headers_mut().insert(header::ALLOW, value);
     }
-    let flags = ResponseFlags::of(error);
-    if flags.contains(Flag::UO) {
+    let flag = response_flag(error);
+    if flag == ResponseFlag::Overflow {
         response.headers_mut().insert("x-envoy-overloaded", HeaderValue::from_static("true"));
     }
-    response.extensions_mut().insert(Outcome { flags, route: None, code: Some(error.code.clone()) });
+    response.extensions_mut().insert(Outcome { flag, route: None });
 }
 
 /// The detail of `request.method` that lists what the route takes.

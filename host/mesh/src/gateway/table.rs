@@ -13,8 +13,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde_saphyr::{Location, Spanned};
 
 use super::{
-    Error,
     cors::CorsPolicy,
+    error::Error,
     file::{self, Auth, File},
     trie::{self, Found, Segment, Trie},
 };

@@ -1,37 +1,31 @@
-//! The access record of a request under way. It is handed in when the response is over, or when
-//! the request is dropped because its client left.
+//! The record of a request under way. It is handed in when the response is over, or when the
+//! request is dropped because its client left.
 
 use std::{
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::Duration,
 };
 
 use airhost_core::BodyError;
+use airhost_telemetry::{ResponseFlag, access::Access};
 use http::StatusCode;
-use tokio::time::Instant;
 
 use super::{Connection, connection::Marks};
-use crate::{
-    access::{AccessRecord, Outcome},
-    flags::Flag,
-};
+use crate::outcome::Outcome;
 
 /// A request under way.
 pub(crate) struct Pending {
     connection: Arc<Connection>,
-    record: AccessRecord,
-    started: Instant,
+    access: Access,
     received: Option<Arc<AtomicU64>>,
     complete: bool,
 }
 
 impl Pending {
-    /// `record.status` and what follows are placeholders until they are known.
-    pub(crate) fn new(connection: Arc<Connection>, record: AccessRecord, started: Instant) -> Self {
-        Self { connection, record, started, received: None, complete: false }
+    pub(crate) fn new(connection: Arc<Connection>, access: Access) -> Self {
+        Self { connection, access, received: None, complete: false }
     }
 
     pub(crate) fn marks(&self) -> &Marks {
@@ -42,10 +36,6 @@ impl Pending {
         &self.connection
     }
 
-    pub(crate) fn record(&mut self) -> &mut AccessRecord {
-        &mut self.record
-    }
-
     /// Where the request body's bytes are counted.
     pub(crate) fn count_received(&mut self) -> Arc<AtomicU64> {
         Arc::clone(self.received.get_or_insert_default())
@@ -53,17 +43,22 @@ impl Pending {
 
     /// The head of the response is known.
     pub(crate) fn head(&mut self, status: StatusCode, outcome: Option<Outcome>) {
-        self.record.status = status;
+        let record = &mut self.access.record;
+        record.status = Some(status);
         if let Some(outcome) = outcome {
-            self.record.flags = self.record.flags.union(outcome.flags);
-            self.record.route = outcome.route;
-            self.record.code = outcome.code;
+            record.flag = outcome.flag;
+            record.route = outcome.route.map(|route| Arc::clone(&route.name));
         }
+    }
+
+    /// So many more bytes came.
+    pub(crate) fn received(&mut self, bytes: u64) {
+        self.access.record.bytes_received += bytes;
     }
 
     /// So many more bytes of the response were taken.
     pub(crate) fn sent(&mut self, bytes: u64) {
-        self.record.sent += bytes;
+        self.access.record.bytes_sent += bytes;
     }
 
     /// All of it was taken.
@@ -74,25 +69,27 @@ impl Pending {
     /// The response broke off on this side.
     pub(crate) fn broken(&mut self, error: &BodyError) {
         self.complete = true;
-        let flag = match error {
-            BodyError::Deadline => Flag::UT,
-            BodyError::Cancelled => Flag::DC,
-            _ => Flag::UC,
+        self.access.record.flag = match error {
+            BodyError::Deadline => ResponseFlag::Timeout,
+            BodyError::Cancelled => ResponseFlag::DownstreamCancelled,
+            _ => ResponseFlag::Reset,
         };
-        self.record.flags = self.record.flags.with(flag);
     }
 }
 
 impl Drop for Pending {
     fn drop(&mut self) {
         self.connection.marks.request_ends();
-        if !self.complete {
-            self.record.flags = self.record.flags.with(Flag::DC);
+        let duration = self.access.elapsed();
+        let record = &mut self.access.record;
+        if !self.complete && record.flag == ResponseFlag::None {
+            record.flag = ResponseFlag::DownstreamCancelled;
         }
         if let Some(received) = &self.received {
-            self.record.received = received.load(Relaxed);
+            record.bytes_received = received.load(Relaxed);
         }
-        self.record.duration = Instant::now().saturating_duration_since(self.started).max(Duration::from_nanos(1));
-        self.connection.port.log.record(&self.record);
+        if let Some(status) = record.status {
+            self.connection.port.metrics.http.record(&record.method, status, duration);
+        }
     }
 }

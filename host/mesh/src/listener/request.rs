@@ -6,6 +6,7 @@ use airhost_core::{
     Body, BodyError, Call, CallContext, Caller, CorrelationId, Deadline, Error, Priority, Request, Response,
     Target, TraceContext, codes,
 };
+use airhost_telemetry::access::{Access, Record};
 use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header,
@@ -15,7 +16,6 @@ use http::{
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::{body::Incoming, upgrade::OnUpgrade};
-use tokio::time::Instant;
 
 use super::{
     Connection,
@@ -25,8 +25,8 @@ use super::{
     upgrade,
 };
 use crate::{
-    access::{AccessRecord, Outcome},
     headers,
+    outcome::Outcome,
     surface::Surface,
     upgrade::UpgradeRequest,
 };
@@ -40,7 +40,6 @@ pub(crate) async fn answer(
     connection: Arc<Connection>,
     request: http::Request<Incoming>,
 ) -> http::Response<ResponseBody> {
-    let started = Instant::now();
     let (mut parts, incoming) = request.into_parts();
     connection.marks.request_begins(parts.version == Version::HTTP_2);
     let port = Arc::clone(&connection.port);
@@ -50,8 +49,10 @@ pub(crate) async fn answer(
     let surface = Surface::of(parts.uri.path());
     let path = parts.uri.path_and_query().cloned();
     let head = parts.method == Method::HEAD;
-    let record = record(&port.config.service, &parts, path.clone(), client, &context);
-    let mut pending = Pending::new(connection, record, started);
+    let mut record =
+        Record::new(parts.method.clone(), parts.uri.path(), context.correlation.clone(), context.trace);
+    record.service = Some(port.config.service.clone());
+    let mut pending = Pending::new(connection, Access::begin(&port.logs, record));
 
     let correlation = context.correlation.clone();
     let client_upgrade = parts.extensions.remove::<OnUpgrade>();
@@ -71,7 +72,7 @@ pub(crate) async fn answer(
         let path = path.as_ref().map_or("", PathAndQuery::path);
         surface.response(&error, path, &correlation)
     });
-    finish(response, pending, &correlation, head, client_upgrade, surface)
+    finish(response, pending, &correlation, head, client_upgrade, (surface, path))
 }
 
 fn context(headers: &HeaderMap, settings: &PortSettings, client: IpAddr) -> CallContext {
@@ -87,32 +88,6 @@ fn context(headers: &HeaderMap, settings: &PortSettings, client: IpAddr) -> Call
         priority: Priority::Normal,
         client_ip: Some(client),
         route: None,
-    }
-}
-
-fn record(
-    service: &airhost_core::ServiceName,
-    parts: &Parts,
-    target: Option<PathAndQuery>,
-    client: IpAddr,
-    context: &CallContext,
-) -> AccessRecord {
-    AccessRecord {
-        service: service.clone(),
-        method: parts.method.clone(),
-        target,
-        version: parts.version,
-        status: StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
-        flags: Default::default(),
-        code: None,
-        route: None,
-        duration: Default::default(),
-        received: 0,
-        sent: 0,
-        client: Some(client),
-        user_agent: parts.headers.get(header::USER_AGENT).cloned(),
-        correlation: context.correlation.clone(),
-        trace: context.trace,
     }
 }
 
@@ -256,7 +231,7 @@ fn finish(
     correlation: &CorrelationId,
     head: bool,
     client_upgrade: Option<OnUpgrade>,
-    surface: Surface,
+    (surface, path): (Surface, Option<PathAndQuery>),
 ) -> http::Response<ResponseBody> {
     let outcome = response.extensions_mut().remove::<Outcome>();
     let protocol = headers::strip_hop_by_hop(response.headers_mut());
@@ -269,8 +244,8 @@ fn finish(
     }
     if response.status().is_informational() {
         let error = codes::RESPONSE_INVALID.error("the service answered with an interim status");
-        let path = pending.record().target.as_ref().map_or("", PathAndQuery::path).to_owned();
-        response = surface.response(&error, &path, correlation);
+        let path = path.as_ref().map_or("", PathAndQuery::path);
+        response = surface.response(&error, path, correlation);
     }
     pending.head(response.status(), outcome.or_else(|| response.extensions_mut().remove()));
     set_length(&mut response, head);

@@ -45,7 +45,7 @@ impl Splice {
             tokio::select! {
                 result = moved => match result {
                     Ok((received, sent)) => {
-                        pending.record().received = received;
+                        pending.received(received);
                         pending.sent(sent);
                         pending.complete();
                     }

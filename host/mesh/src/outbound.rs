@@ -1,0 +1,417 @@
+//! Calls of services: to services of the platform, and to hosts outside.
+//!
+//! ```text
+//! call ─ grant? ─┬─ a service: the local dispatch, in process, the body moved
+//!                └─ a host outside: breaker ─ pace ─ secrets ─ connection ─ answer
+//! ```
+
+mod address;
+mod breaker;
+mod client;
+mod grants;
+mod pacing;
+
+use std::{collections::HashMap, fmt, net::IpAddr, sync::Arc, time::Duration};
+
+use airhost_core::{
+    Call, CallContext, Caller, Dispatch, Error, Priority, Response, Result, ServiceName, Target, codes,
+};
+use airhost_manifest::{Injection, Manifest, Scheme};
+use airhost_telemetry::{ResponseFlag, Telemetry, metrics::EdgeMetrics};
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header, uri::Authority};
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+use tokio::time::Instant;
+
+pub use self::{
+    breaker::BreakerConfig,
+    client::{Roots, RootsError},
+};
+use self::{
+    breaker::{Breakers, Pass, Verdict},
+    client::{Outside, Way},
+    grants::{Grants, OutsideGrant, pace_keys},
+};
+use crate::{
+    flags::{BREAKER_ATTR, response_flag},
+    headers,
+};
+
+/// Puts secrets into calls outside, as the manifest's `[[secrets.inject]]` rules say.
+#[async_trait]
+pub trait InjectSecrets: Send + Sync {
+    /// Sets the header fields of the rules, replacing what the caller has set. `rules` are those
+    /// for the call's host; `caller` is whose manifest they are of.
+    ///
+    /// # Errors
+    /// When a secret is not there or may not be used; the call is not made then.
+    async fn inject(&self, caller: &ServiceName, rules: &[&Injection], call: &mut Call) -> Result<()>;
+}
+
+/// How calls outside are made.
+#[derive(Clone, Debug)]
+pub struct OutboundConfig {
+    /// Time for a TCP connection. 5 s.
+    pub connect_timeout: Duration,
+    /// Calls under way from one service to one host; more are refused (503, `UO`). 512.
+    pub in_flight: usize,
+    /// Whose TLS certificates are believed.
+    pub roots: Roots,
+    /// When breakers open.
+    pub breaker: BreakerConfig,
+    /// Hosts that are somewhere else: `api.airtable.com` at `http://127.0.0.1:9000` while
+    /// developing. Grants, paces and secrets are those of the host that was named; the place may
+    /// be a private address.
+    pub overrides: HashMap<String, Uri>,
+}
+
+impl Default for OutboundConfig {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(5),
+            in_flight: 512,
+            roots: Roots::default(),
+            breaker: BreakerConfig::default(),
+            overrides: HashMap::new(),
+        }
+    }
+}
+
+/// Who, where to, and under which pace key.
+type BreakerKey = (ServiceName, Box<str>, Box<str>);
+
+/// Takes the calls of services (and of listeners, for services) where they may go.
+pub struct Mesh {
+    local: Arc<dyn Dispatch>,
+    grants: ArcSwap<Grants>,
+    /// One update at a time, or one would be lost.
+    updating: Mutex<()>,
+    outside: Outside,
+    breakers: Arc<Breakers<BreakerKey>>,
+    injector: Option<Arc<dyn InjectSecrets>>,
+    config: OutboundConfig,
+    telemetry: Telemetry,
+}
+
+impl Mesh {
+    /// A mesh in front of the services of this node. Until [`Mesh::update`] no service may call
+    /// anything.
+    ///
+    /// # Errors
+    /// When the additional root certificates are not valid.
+    pub fn new(
+        local: Arc<dyn Dispatch>,
+        injector: Option<Arc<dyn InjectSecrets>>,
+        config: OutboundConfig,
+        telemetry: &Telemetry,
+    ) -> Result<Self, RootsError> {
+        Ok(Self {
+            local,
+            grants: ArcSwap::default(),
+            updating: Mutex::new(()),
+            outside: Outside::new(&config.roots, config.connect_timeout)?,
+            breakers: Breakers::new(config.breaker),
+            injector,
+            config,
+            telemetry: telemetry.clone(),
+        })
+    }
+
+    /// Puts the grants of these manifests (those of all active revisions) in force, as one
+    /// snapshot. Paces that did not change go on where they were.
+    pub fn update<'a>(&self, manifests: impl IntoIterator<Item = &'a Manifest>) {
+        let _alone = self.updating.lock();
+        let before = self.grants.load_full();
+        let grants = Grants::new(manifests, &before, self.config.in_flight, &self.telemetry);
+        self.grants.store(Arc::new(grants));
+    }
+
+    fn may_call(&self, context: &CallContext, service: &ServiceName) -> Result<()> {
+        let Caller::Service { name, .. } = &context.caller else { return Ok(()) };
+        let grants = self.grants.load();
+        let caller = grants.of(name);
+        if caller.is_some_and(|caller| caller.allows_service(service)) {
+            return Ok(());
+        }
+        if let Some(caller) = caller {
+            caller.denied.record(StatusCode::FORBIDDEN, ResponseFlag::PolicyDenied, Duration::ZERO);
+        }
+        Err(codes::CALL_DENIED.error(format!("{name} may not call {service}")))
+    }
+
+    /// The caller's grant for a host, if it has one.
+    fn grant(&self, caller: &ServiceName, place: &Place) -> Result<Arc<OutsideGrant>> {
+        let grants = self.grants.load();
+        let of_caller = grants.of(caller);
+        if let Some(grant) = of_caller.and_then(|of| of.outside(place.scheme, &place.host, place.port)) {
+            return Ok(Arc::clone(grant));
+        }
+        if let Some(of_caller) = of_caller {
+            of_caller.denied.record(StatusCode::FORBIDDEN, ResponseFlag::PolicyDenied, Duration::ZERO);
+        }
+        let scheme = if place.scheme == Scheme::Https { "https" } else { "http" };
+        Err(codes::CALL_DENIED.error(format!("{caller} may not call {scheme}://{}:{}", place.host, place.port)))
+    }
+
+    async fn call_outside(&self, call: Call) -> Result<Response> {
+        let Caller::Service { name, .. } = &call.context.caller else {
+            return Err(codes::CALL_DENIED.error("only services call hosts outside"));
+        };
+        let caller = name.clone();
+        let place = Place::of(call.request.uri())?;
+        let grant = self.grant(&caller, &place)?;
+        let began = Instant::now();
+        let result = self.through(call, &caller, &place, &grant).await;
+        record(&grant.metrics, &result, began.elapsed());
+        result
+    }
+
+    async fn through(&self, mut call: Call, caller: &ServiceName, place: &Place, grant: &OutsideGrant) -> Result<Response> {
+        let moved = self.config.overrides.get(&place.host);
+        let private = grant.egress.private || moved.is_some();
+        if !private && place.address.is_some_and(|address| !address::is_public(address)) {
+            return Err(codes::CALL_DENIED.error("private addresses need `private = true` in the grant"));
+        }
+        let keys = pace_keys(&grant.egress.pace, call.request.uri().path(), &credential(&call), &place.host);
+        let breaker = (caller.clone(), Box::from(&*place.host), keys.first().map(|key| key.1.clone()).unwrap_or_default());
+        if let Some(left) = self.breakers.open_for(&breaker) {
+            return Err(open(left));
+        }
+        let Ok(permit) = Arc::clone(&grant.slots).try_acquire_owned() else {
+            let error = codes::CALL_OVERLOADED.error(format!("too many calls to {} are under way", place.host));
+            return Err(error.retry_after(Duration::from_secs(1)));
+        };
+        if let Some(pacer) = &grant.pacer {
+            let tenant = call.context.tenant.as_ref().map_or("", |tenant| tenant.as_str());
+            let paced = pacer.acquire(keys.clone(), tenant, priority(&call), call.context.deadline).await;
+            paced.map_err(|paced| {
+                let error = codes::CALL_PACED.error(format!("the limit of calls to {} is used up", place.host));
+                error.retry_after(paced.retry_after)
+            })?;
+        }
+        let pass = self.breakers.admit(breaker).map_err(open)?;
+        prepare(&mut call, place);
+        self.inject(&mut call, caller, place, grant).await?;
+        if let Some(base) = moved {
+            *call.request.uri_mut() = at(base, call.request.uri())?;
+        }
+        let way = Way { private, deadline: call.context.deadline };
+        let result = self.outside.send(call.request, way, permit).await;
+        judge(pass, &result);
+        if let (Some(pacer), Ok(response)) = (&grant.pacer, &result)
+            && response.status() == StatusCode::TOO_MANY_REQUESTS
+        {
+            pacer.refused(&keys, retry_after(response.headers()));
+        }
+        result.map(clean)
+    }
+
+    async fn inject(&self, call: &mut Call, caller: &ServiceName, place: &Place, grant: &OutsideGrant) -> Result<()> {
+        let rules: Vec<&Injection> = grant
+            .injections
+            .iter()
+            .filter(|rule| rule.host.matches(&place.host, place.port, place.scheme.port()))
+            .collect();
+        if rules.is_empty() {
+            return Ok(());
+        }
+        match &self.injector {
+            Some(injector) => injector.inject(caller, &rules, call).await,
+            None => Err(codes::SECRETS_UNAVAILABLE.error("this node has no vault")),
+        }
+    }
+}
+
+impl fmt::Debug for Mesh {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mesh").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Dispatch for Mesh {
+    async fn dispatch(&self, call: Call) -> Result<Response> {
+        if call.context.deadline.is_over() {
+            return Err(codes::DEADLINE_EXCEEDED.error("the deadline was over before the call was made"));
+        }
+        if call.context.depth > CallContext::MAX_DEPTH {
+            return Err(codes::CALL_DEPTH.error("more than 16 calls are nested in one another"));
+        }
+        match &call.target {
+            Target::Service(service) => {
+                self.may_call(&call.context, service)?;
+                self.local.dispatch(call).await
+            }
+            // Few calls go outside: their larger future is kept off the path of the others.
+            Target::External => Box::pin(self.call_outside(call)).await,
+        }
+    }
+}
+
+/// Where a URL leads.
+#[derive(Debug)]
+struct Place {
+    scheme: Scheme,
+    /// In lower case.
+    host: String,
+    /// The host, if it is an address.
+    address: Option<IpAddr>,
+    port: u16,
+    authority: Authority,
+}
+
+impl Place {
+    fn of(uri: &Uri) -> Result<Self> {
+        let wrong = |message: &str| codes::CALL_INVALID.error(message);
+        let scheme = match uri.scheme_str() {
+            Some("https") => Scheme::Https,
+            Some("http") => Scheme::Http,
+            _ => return Err(wrong("the URL must begin with http:// or https://")),
+        };
+        let authority = uri.authority().ok_or_else(|| wrong("the URL has no host"))?;
+        if authority.as_str().contains('@') {
+            return Err(wrong("the URL must not have a user or password"));
+        }
+        let host = authority.host().to_ascii_lowercase();
+        // A dot at the end names the same host and would pass for another one.
+        if host.is_empty() || host.ends_with('.') {
+            return Err(wrong("the URL's host is not valid"));
+        }
+        let port = authority.port_u16().unwrap_or_else(|| scheme.port());
+        let address = host.trim_start_matches('[').trim_end_matches(']').parse().ok();
+        // What a resolver may take for an address must be one: `0x7f.1`, `2130706433`.
+        let last = host.rsplit('.').next().unwrap_or_default();
+        let numeric = last.bytes().all(|b| b.is_ascii_digit()) || last.starts_with("0x");
+        if address.is_none() && numeric {
+            return Err(wrong("the URL's host is neither a name nor an address"));
+        }
+        Ok(Self { scheme, host, address, port, authority: authority.clone() })
+    }
+}
+
+/// Lets the request be one of a new connection, with what travels along.
+fn prepare(call: &mut Call, place: &Place) {
+    let headers = call.request.headers_mut();
+    let _kept_as_an_extension = headers::strip_hop_by_hop(headers);
+    headers::strip_identity(headers, false);
+    if let Ok(host) = HeaderValue::from_str(place.authority.as_str()) {
+        headers.insert(header::HOST, host);
+    }
+    if let Ok(trace) = HeaderValue::from_str(&call.context.trace.to_string()) {
+        headers.insert(HeaderName::from_static("traceparent"), trace);
+    }
+    if let Ok(correlation) = HeaderValue::from_str(call.context.correlation.as_str()) {
+        headers.insert(HeaderName::from_static("x-correlation-id"), correlation);
+    }
+}
+
+/// What stands for the credential of a call: what names the injected secret, or a digest of what
+/// the caller sends itself.
+fn credential(call: &Call) -> String {
+    if let Some(scope) = attr(call, "secret-scope") {
+        let tenant = call.context.tenant.as_ref().map_or("", |tenant| tenant.as_str());
+        return format!("{tenant}/{scope}");
+    }
+    match call.request.headers().get(header::AUTHORIZATION) {
+        Some(value) => Sha256::digest(value.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect(),
+        None => String::new(),
+    }
+}
+
+fn priority(call: &Call) -> Priority {
+    match attr(call, "priority") {
+        Some("low") => Priority::Low,
+        Some("normal") => Priority::Normal,
+        Some("high") => Priority::High,
+        _ => call.context.priority,
+    }
+}
+
+fn attr<'a>(call: &'a Call, name: &str) -> Option<&'a str> {
+    call.attrs.iter().find(|(attr, _)| attr == name).map(|(_, value)| value.as_str())
+}
+
+/// The same path at another place.
+fn at(base: &Uri, uri: &Uri) -> Result<Uri> {
+    let prefix = base.path().trim_end_matches('/');
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let mut parts = base.clone().into_parts();
+    parts.path_and_query = format!("{prefix}{path}").parse().ok();
+    Uri::from_parts(parts).map_err(|_| codes::INTERNAL.error("the host's override is not a base URL"))
+}
+
+fn open(left: Duration) -> Error {
+    let (name, value) = BREAKER_ATTR;
+    let left = left.max(Duration::from_millis(1));
+    codes::CALL_UNREACHABLE.error("the circuit breaker of the host is open").with(name, value).retry_after(left)
+}
+
+fn judge(pass: Pass<BreakerKey>, result: &Result<Response>) {
+    let verdict = match result {
+        Ok(response) if response.status().is_server_error() => Verdict::Failure,
+        Ok(_) => Verdict::Success,
+        Err(error) if is_of_the_host(error) => Verdict::Failure,
+        Err(_) => Verdict::Unknown,
+    };
+    // A pass that is dropped instead (the caller left) counts for nothing.
+    pass.record(verdict);
+}
+
+fn is_of_the_host(error: &Error) -> bool {
+    [&codes::CALL_UNREACHABLE, &codes::CALL_RESET, &codes::CALL_UNKNOWN_HOST, &codes::DEADLINE_EXCEEDED]
+        .iter()
+        .any(|code| code.is(error))
+}
+
+/// Seconds, or a date (RFC 9110, section 10.2.3). Dates depend on two clocks and are rare.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+/// The connection's own fields stay at the connection, but for a switch of protocols, which the
+/// listener needs.
+fn clean(mut response: Response) -> Response {
+    let protocol = headers::strip_hop_by_hop(response.headers_mut());
+    if let Some(protocol) = protocol.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS) {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        response.headers_mut().insert(header::UPGRADE, protocol);
+    }
+    response
+}
+
+fn record(metrics: &EdgeMetrics, result: &Result<Response>, duration: Duration) {
+    match result {
+        Ok(response) => metrics.record(response.status(), ResponseFlag::None, duration),
+        Err(error) => metrics.record(error.status(), response_flag(error), duration),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_lead_to_places() {
+        let place = |url: &str| Place::of(&url.parse().unwrap()).map(|place| (place.host, place.port));
+        assert_eq!(place("https://API.airtable.com/v0").unwrap(), ("api.airtable.com".to_owned(), 443));
+        assert_eq!(place("http://[::1]:9/").unwrap(), ("[::1]".to_owned(), 9));
+        for bad in ["/v0", "ftp://a/", "https://user:secret@a/", "http://a./", "http://2130706433/", "http://127.1/", "http://0x7f.0x1/"] {
+            let error = place(bad).unwrap_err();
+            assert!(codes::CALL_INVALID.is(&error), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_override_keeps_path_and_query() {
+        for (base, url, expected) in [
+            ("http://127.0.0.1:9000", "https://api.airtable.com/v0/a?b=c", "http://127.0.0.1:9000/v0/a?b=c"),
+            ("http://sim:9000/airtable/", "https://api.airtable.com/v0/a", "http://sim:9000/airtable/v0/a"),
+            ("http://sim:9000", "https://api.airtable.com", "http://sim:9000/"),
+        ] {
+            assert_eq!(at(&base.parse().unwrap(), &url.parse().unwrap()).unwrap().to_string(), expected);
+        }
+    }
+}
