@@ -5,6 +5,8 @@ a base are needed:
 
     AIRTABLE_ENDPOINT=http://127.0.0.1:8090 AIRTABLE_TOKEN=... AIRTABLE_BASE=app... pytest
 
+The client gives up after three seconds of refusals, so the simulator is to run with --no-limits;
+an endpoint that paces requests itself needs no such option.
 A table is made for the run (the API cannot delete tables) and its records are removed at the end.
 """
 

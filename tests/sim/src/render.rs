@@ -13,6 +13,8 @@ pub(crate) use text::TextStyle;
 
 /// Depth that one step from column to column costs of the evaluator's bound.
 const COLUMN_DEPTH: u32 = 8;
+/// Steps that reading one linked record costs of the request's budget.
+const HOP_COST: usize = 10;
 
 /// Reads the cells of one base at one moment, within one budget.
 #[derive(Debug)]
@@ -125,28 +127,35 @@ impl<'a> Reader<'a> {
 
     /// The cell in a JSON answer; none when it is empty.
     pub(crate) fn json(&self, table: &Table, record: &Record, field: &Field) -> Option<Json> {
-        match field.kind {
+        self.try_json(table, record, field).unwrap_or_else(|_| Some(json!({"error": "#ERROR!"})))
+    }
+
+    /// As [`Reader::json`]; fails where columns that read each other go beyond the bounds.
+    fn try_json(
+        &self,
+        table: &Table,
+        record: &Record,
+        field: &Field,
+    ) -> Result<Option<Json>, EvalError> {
+        Ok(match field.kind {
             Kind::Formula | Kind::Rollup => match self.value(table, record, field) {
                 Ok(value) => value_json(&value),
-                Err(_) => Some(json!({"error": "#ERROR!"})),
+                Err(EvalError::Error) => Some(json!({"error": "#ERROR!"})),
+                Err(error) => return Err(error),
             },
             Kind::MultipleLookupValues => {
                 let mut out = Vec::new();
-                // Beyond the bound of depth or steps the list ends early.
-                let done: Result<(), EvalError> = self.budget.nested(COLUMN_DEPTH, || {
+                self.budget.nested(COLUMN_DEPTH, || {
                     for (other, record, source) in self.linked_cells(table, record, field) {
-                        self.budget.spend(1)?;
-                        match self.json(other, record, source) {
+                        self.budget.spend(HOP_COST)?;
+                        match self.try_json(other, record, source)? {
                             Some(Json::Array(items)) => out.extend(items),
                             Some(item) => out.push(item),
                             None => {}
                         }
                     }
                     Ok(())
-                });
-                if done.is_err() && out.is_empty() {
-                    return Some(json!({"error": "#ERROR!"}));
-                }
+                })?;
                 (!out.is_empty()).then_some(Json::Array(out))
             }
             Kind::Count => Some(json!(self.link_count(record, field))),
@@ -156,7 +165,7 @@ impl<'a> Reader<'a> {
             Kind::LastModifiedBy => self.users.get(&record.modified_by).map(|user| user.cell()),
             Kind::AutoNumber => Some(json!(record.number)),
             _ => record.cells.get(&field.id).cloned(),
-        }
+        })
     }
 
     /// Every cell that is not empty, by field id.
@@ -213,6 +222,7 @@ impl<'a> Reader<'a> {
     fn looked_up(&self, table: &Table, record: &Record, field: &Field) -> Result<Value, EvalError> {
         let mut out = Vec::new();
         for (other, record, source) in self.linked_cells(table, record, field) {
+            self.budget.spend(HOP_COST)?;
             match self.value(other, record, source)? {
                 Value::Blank => {}
                 Value::List(values) => out.extend(values),

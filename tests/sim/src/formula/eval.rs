@@ -59,7 +59,7 @@ pub(crate) struct Budget {
 impl Default for Budget {
     fn default() -> Self {
         Self {
-            fuel: Cell::new(100_000_000),
+            fuel: Cell::new(10_000_000),
             depth: Cell::new(0),
             regexes: RefCell::new(HashMap::new()),
         }

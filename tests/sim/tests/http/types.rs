@@ -1,8 +1,9 @@
 //! Values by column type.
 
+use airhost_sim::{SimConfig, World};
 use serde_json::{Value, json};
 
-use crate::support::{BASE, start};
+use crate::support::{BASE, FULL, config, start, start_with};
 
 /// Writes a value and gives what is read back, or the type of the refusal.
 async fn check(rows: &[(&str, &str, Value, bool, Value)]) {
@@ -116,4 +117,31 @@ async fn fields_that_note_changes() {
     assert_eq!(made["fields"]["Number"], 6);
     let changed = sim.ok("PATCH", &path, json!({"fields": {"Name": "y"}})).await;
     assert!(changed["fields"]["Modified"].as_str() > made["createdTime"].as_str());
+}
+
+#[tokio::test]
+async fn columns_that_read_themselves() {
+    let nested = |inner: &str| format!("{}{inner}{}", "IF(1+1,".repeat(90), ")".repeat(90));
+    let options = |link: &str, source: &str| json!({"recordLinkFieldId": link, "fieldIdInLinkedTable": source});
+    let fields = json!([
+        {"name": "Name", "type": "singleLineText"},
+        {"name": "A", "type": "formula", "options": {"formula": nested("{B}")}},
+        {"name": "B", "type": "formula", "options": {"formula": nested("{A}&{Up}")}},
+        {"name": "Self", "type": "multipleRecordLinks", "options": {"linkedTableId": "T"}},
+        {"name": "Up", "type": "multipleLookupValues", "options": options("Self", "Up")},
+        {"name": "Sum", "type": "rollup", "options": options("Self", "Sum")},
+    ]);
+    let ids: Vec<_> = (0..30).map(|n| format!("recSelf{n:010}")).collect();
+    let records: Vec<_> = ids.iter().map(|id| json!({"id": id, "fields": {"Self": ids}})).collect();
+    let world = json!({
+        "tokens": [{"token": FULL}],
+        "bases": [{"id": "appSelf0000000001", "name": "S", "tables": [
+            {"name": "T", "fields": fields, "records": records}]}],
+    });
+    let sim = start_with(SimConfig { world: World::Text(world.to_string()), ..config() }).await;
+    let page = sim.get("/v0/appSelf0000000001/T?sort[0][field]=A&pageSize=2").await;
+    assert_eq!(page["records"][0]["fields"]["A"], json!({"error": "#ERROR!"}));
+    let path = "/v0/appSelf0000000001/T?filterByFormula=LEN({Sum})%3D1";
+    let (status, _) = sim.send("GET", path, Value::Null).await;
+    assert!(status == 200 || status == 422);
 }
