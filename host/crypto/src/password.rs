@@ -83,7 +83,7 @@ impl Passwords {
     /// Compares a password with its hash. `password.length`, `password.format`, `password.busy`.
     pub async fn verify(&self, password: &str, hash: &str) -> Result<Verdict> {
         let password = checked(password)?;
-        let hash = work::Stored::parse(hash)?;
+        let hash = Box::new(work::Stored::parse(hash)?);
         match self.run(Work::Verify { password, hash }).await? {
             Answer::Verdict(verdict) => Ok(verdict),
             Answer::Hash(_) => Err(codes::INTERNAL.error("a verdict was expected")),
@@ -93,7 +93,7 @@ impl Passwords {
     /// Spends the time of [`Self::verify`], for a user that does not exist.
     pub async fn verify_nothing(&self, password: &str) -> Result<()> {
         let password = checked(password)?;
-        self.run(Work::Verify { password, hash: work::Stored::nobody() }).await?;
+        self.run(Work::Verify { password, hash: Box::new(work::Stored::nobody()) }).await?;
         Ok(())
     }
 
@@ -105,7 +105,9 @@ impl Passwords {
             return Err(match error {
                 TrySendError::Full(_) => codes::PASSWORD_BUSY
                     .error("too many passwords are being hashed at once")
-                    .retry_after(TYPICAL * u32::try_from(before.div_ceil(self.threads)).unwrap_or(1)),
+                    .retry_after(
+                        TYPICAL * u32::try_from(before.div_ceil(self.threads)).unwrap_or(1),
+                    ),
                 TrySendError::Disconnected(_) => {
                     codes::INTERNAL.error("the threads that hash passwords have ended")
                 }

@@ -104,9 +104,7 @@ impl PublicKey {
                 let (n, e) = (member("n", jwk.n.as_deref())?, member("e", jwk.e.as_deref())?);
                 let n: Vec<u8> = n.into_iter().skip_while(|byte| *byte == 0).collect();
                 if !(256..=1024).contains(&n.len()) {
-                    return Err(
-                        codes::SIGNATURE_KEY.error("an RSA key has 2048 to 8192 bits")
-                    );
+                    return Err(codes::SIGNATURE_KEY.error("an RSA key has 2048 to 8192 bits"));
                 }
                 Key::Rsa { n, e }
             }

@@ -83,9 +83,8 @@ impl KeySet {
 
     /// Whether a key of the other set is not in this one, or not the same.
     pub(crate) fn lacks_one_of(&self, other: &Self) -> bool {
-        let same = |kid: &String, key: &Key| {
-            self.keys.get(kid).is_some_and(|mine| mine.same_as(key))
-        };
+        let same =
+            |kid: &String, key: &Key| self.keys.get(kid).is_some_and(|mine| mine.same_as(key));
         let unnamed = other.single.as_ref().is_some_and(|key| {
             !self.keys.values().chain(&self.single).any(|mine| mine.same_as(key))
         });

@@ -165,8 +165,8 @@ impl Verifier {
         }
         let validation =
             Validation { algorithms: vec![key.algorithm], ..self.0.validation.clone() };
-        let verified = decode(token, &key.decoding, &validation).map_err(|error| {
-            match error.kind() {
+        let verified =
+            decode(token, &key.decoding, &validation).map_err(|error| match error.kind() {
                 ErrorKind::ExpiredSignature => {
                     codes::PRINCIPAL_EXPIRED.error("the token has expired")
                 }
@@ -178,8 +178,7 @@ impl Verifier {
                 }
                 ErrorKind::InvalidSignature => invalid("the token's signature is not right"),
                 _ => invalid("the token is not a valid JWT"),
-            }
-        })?;
+            })?;
         claims::principal(verified.claims)
     }
 

@@ -74,8 +74,7 @@ impl Injector {
         let owner = Owner { service, tenant: call.context.tenant.as_ref() };
         let material = self.vault.load(owner, &secret).await.map_err(|error| {
             if codes::SECRETS_NOT_FOUND.is(&error) {
-                codes::SECRETS_NOT_FOUND
-                    .error(format!("{named} finds no secret `{}`", rule.secret))
+                codes::SECRETS_NOT_FOUND.error(format!("{named} finds no secret `{}`", rule.secret))
             } else {
                 error
             }

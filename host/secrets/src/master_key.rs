@@ -166,10 +166,7 @@ mod tests {
         assert_eq!(format!("{read:?}"), "MasterKey");
 
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        assert_eq!(
-            MasterKey::read(&path).unwrap_err().kind(),
-            io::ErrorKind::PermissionDenied
-        );
+        assert_eq!(MasterKey::read(&path).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
         let short = folder.path().join("short.key");
         private_file(&short).unwrap().write_all(&[1; 31]).unwrap();
         assert_eq!(MasterKey::read(&short).unwrap_err().kind(), io::ErrorKind::InvalidData);

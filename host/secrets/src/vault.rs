@@ -114,8 +114,7 @@ impl Vault {
 
     /// Opens a vault with a key that comes from elsewhere.
     pub fn open_with(file: &Path, master: &MasterKey) -> Result<Self, OpenError> {
-        let cache =
-            Cache::builder().max_capacity(CACHED).time_to_idle(CACHED_FOR).build();
+        let cache = Cache::builder().max_capacity(CACHED).time_to_idle(CACHED_FOR).build();
         let store = Store::open(file, master)?;
         Ok(Self(Arc::new(Inner { store, cache, random: SystemRandom::new() })))
     }
@@ -161,10 +160,8 @@ impl Vault {
     /// Deletes it; false if there was none.
     pub async fn delete(&self, owner: Owner<'_>, name: &str) -> Result<bool> {
         let place = Place::of(owner, name)?;
-        self.blocking(move |inner| {
-            inner.store.delete(&place, || inner.cache.invalidate(&place))
-        })
-        .await
+        self.blocking(move |inner| inner.store.delete(&place, || inner.cache.invalidate(&place)))
+            .await
     }
 
     /// Deletes every secret of a tenant in a service, for offboarding. Answers how many.

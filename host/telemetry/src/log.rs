@@ -31,8 +31,8 @@ pub use layer::Layer;
 pub use level::Level;
 use line::Line;
 pub use rate::LineRate;
-pub use ring::{Follow, Followed};
 use ring::Rings;
+pub use ring::{Follow, Followed};
 use sink::Sink;
 
 use crate::metrics::Metrics;

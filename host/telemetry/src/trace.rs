@@ -179,7 +179,9 @@ mod correlation {
         to.serialize_str(id.as_str())
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<CorrelationId, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<CorrelationId, D::Error> {
         let text = <std::borrow::Cow<'de, str>>::deserialize(from)?;
         CorrelationId::accept(&text).ok_or_else(|| D::Error::custom("not a correlation id"))
     }

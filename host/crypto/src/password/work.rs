@@ -23,7 +23,7 @@ const MAX_COST: u32 = 14;
 /// What a thread does.
 pub(super) enum Work {
     Hash { password: Zeroizing<String> },
-    Verify { password: Zeroizing<String>, hash: Stored },
+    Verify { password: Zeroizing<String>, hash: Box<Stored> },
 }
 
 /// What it answers.
@@ -34,7 +34,12 @@ pub(super) enum Answer {
 
 /// A stored hash that was checked before it waits for a thread.
 pub(super) enum Stored {
-    Argon2id { params: Params, version: Version, salt: Salt, output: Output },
+    Argon2id {
+        params: Params,
+        version: Version,
+        salt: Salt,
+        output: Output,
+    },
     Bcrypt(String),
     /// Of no password: with today's parameters.
     Nobody,

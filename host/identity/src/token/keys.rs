@@ -83,12 +83,11 @@ impl Keys {
     }
 
     pub(super) fn freshness(&self) -> Freshness {
-        match self.current.load().as_ref().map(|loaded| loaded.at) {
+        match self.current.load().as_ref().map(|loaded| loaded.at.map(|at| at.elapsed())) {
             None => Freshness::Missing,
-            Some(None) => Freshness::Fresh,
-            Some(Some(at)) if at.elapsed() > GONE => Freshness::Missing,
-            Some(Some(at)) if at.elapsed() > STALE => Freshness::Stale,
-            Some(Some(_)) => Freshness::Fresh,
+            Some(Some(age)) if age > GONE => Freshness::Missing,
+            Some(Some(age)) if age > STALE => Freshness::Stale,
+            Some(_) => Freshness::Fresh,
         }
     }
 
@@ -100,10 +99,8 @@ impl Keys {
 
     /// Whether the caller is to fetch in the background; it says when it is done.
     pub(super) fn begin_behind(&self) -> bool {
-        let failed_now = self
-            .last
-            .lock()
-            .is_some_and(|(ended, failed)| failed && ended.elapsed() < LOOK_AGAIN);
+        let failed_now =
+            self.last.lock().is_some_and(|(ended, failed)| failed && ended.elapsed() < LOOK_AGAIN);
         !failed_now && !self.behind.swap(true, Ordering::AcqRel)
     }
 

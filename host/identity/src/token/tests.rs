@@ -133,7 +133,10 @@ async fn tokens_of_every_algorithm_are_verified() {
         let verifier = fixed(&[signer.jwk("k1")]);
         let principal = verifier.verify(&signer.token("k1", &claims())).await.unwrap();
         assert_eq!((principal.subject.as_str(), principal.tenant.as_str()), ("u1", "t1"));
-        assert_eq!((&principal.roles[..], &principal.scopes[..]), (&["admin".into()][..], &["read".into()][..]));
+        assert_eq!(
+            (&principal.roles[..], &principal.scopes[..]),
+            (&["admin".into()][..], &["read".into()][..])
+        );
         assert_eq!(principal.issuer, ISSUER);
         let without_kid = signer.token_with(&json!({ "alg": signer.alg() }), &claims());
         verifier.verify(&without_kid).await.unwrap();

@@ -134,9 +134,7 @@ impl Material {
         let failed = |_| codes::INTERNAL.error("signing failed");
         match self.pair(algorithm)? {
             Pair::Ed25519(pair) => Ok(pair.sign(message).as_ref().to_vec()),
-            Pair::Es256(pair) => {
-                Ok(pair.sign(random, message).map_err(failed)?.as_ref().to_vec())
-            }
+            Pair::Es256(pair) => Ok(pair.sign(random, message).map_err(failed)?.as_ref().to_vec()),
             Pair::Rs256(pair) => {
                 let mut signature = vec![0; pair.public().modulus_len()];
                 pair.sign(&RSA_PKCS1_SHA256, random, message, &mut signature).map_err(failed)?;
@@ -158,8 +156,10 @@ impl Material {
             Pair::Ed25519(pair) => {
                 UnparsedPublicKey::new(&ED25519, pair.public_key()).verify(message, signature)
             }
-            Pair::Es256(pair) => UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, pair.public_key())
-                .verify(message, signature),
+            Pair::Es256(pair) => {
+                UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, pair.public_key())
+                    .verify(message, signature)
+            }
             Pair::Rs256(pair) => UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, pair.public())
                 .verify(message, signature),
         };
@@ -223,12 +223,12 @@ impl Material {
     }
 
     fn pair(&self, algorithm: Algorithm) -> Result<&Pair> {
-        let fits = match (algorithm, self.kind) {
+        let fits = matches!(
+            (algorithm, self.kind),
             (Algorithm::Ed25519, Kind::Ed25519)
-            | (Algorithm::Es256, Kind::Es256)
-            | (Algorithm::Ed25519 | Algorithm::Es256 | Algorithm::Rs256, Kind::Value) => true,
-            _ => false,
-        };
+                | (Algorithm::Es256, Kind::Es256)
+                | (Algorithm::Ed25519 | Algorithm::Es256 | Algorithm::Rs256, Kind::Value)
+        );
         if !fits {
             return Err(other_kind("the secret is not a private key of this algorithm"));
         }

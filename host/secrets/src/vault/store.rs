@@ -183,8 +183,7 @@ impl Store {
             .optional()?;
         let Some((kind, wrapped, sealed)) = row else { return Ok(None) };
         let tampered = || StoreError::Tampered(place.name.to_string());
-        let data_key =
-            open(&self.master, &place.aad("key"), &wrapped).map_err(|_| tampered())?;
+        let data_key = open(&self.master, &place.aad("key"), &wrapped).map_err(|_| tampered())?;
         let data_key: &[u8; 32] = data_key.as_slice().try_into().map_err(|_| tampered())?;
         let value = open(&sealing_key(data_key), &place.aad(&format!("value {kind}")), &sealed)
             .map_err(|_| tampered())?;
@@ -200,16 +199,10 @@ impl Store {
         Ok(statement.exists(params![place.service.as_str(), place.scope(), &*place.name])?)
     }
 
-    pub(super) fn delete(
-        &self,
-        place: &Place,
-        deleted: impl FnOnce(),
-    ) -> Result<bool, StoreError> {
+    pub(super) fn delete(&self, place: &Place, deleted: impl FnOnce()) -> Result<bool, StoreError> {
         let connection = self.connection.lock();
         let count = connection
-            .prepare_cached(
-                "DELETE FROM secrets WHERE service = ?1 AND scope = ?2 AND name = ?3",
-            )?
+            .prepare_cached("DELETE FROM secrets WHERE service = ?1 AND scope = ?2 AND name = ?3")?
             .execute(params![place.service.as_str(), place.scope(), &*place.name])?;
         deleted();
         Ok(count > 0)

@@ -110,9 +110,8 @@ async fn a_secret_is_its_services_and_its_tenants_alone() {
 #[tokio::test]
 async fn a_change_is_seen_at_once() {
     let fixture = Fixture::new();
-    let mac = async || {
-        fixture.vault.mac(fixture.owner(), "k", Algorithm::HmacSha512, b"m").await.ok()
-    };
+    let mac =
+        async || fixture.vault.mac(fixture.owner(), "k", Algorithm::HmacSha512, b"m").await.ok();
     assert_eq!(mac().await, None);
     fixture.vault.put(fixture.owner(), "k", b"1").await.unwrap();
     let first = mac().await;

@@ -79,7 +79,12 @@ impl Line {
     }
 
     /// Message and fields of a guest, of at most `limit` bytes.
-    pub(super) fn guest_content(&mut self, message: &str, fields: &[(String, String)], limit: usize) {
+    pub(super) fn guest_content(
+        &mut self,
+        message: &str,
+        fields: &[(String, String)],
+        limit: usize,
+    ) {
         let kept = &message[..message.floor_char_boundary(limit)];
         let mut left = limit - kept.len();
         let mut truncated = kept.len() < message.len();

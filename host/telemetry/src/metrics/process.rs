@@ -3,7 +3,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use super::{Kind, exposition::Page};
+use super::exposition::{Kind, Page};
 
 /// Clock ticks a second in `/proc/<pid>/stat`: 100 in the kernel's ABI on every architecture the
 /// host is built for, whatever its own timer's rate.
@@ -21,7 +21,8 @@ pub(super) fn note_start() {
 /// The `process_*` families, with the names of Prometheus' own client libraries. What the system
 /// does not tell (another than Linux) is left out.
 pub(super) fn render(page: &mut Page) {
-    let read = |file: &str| std::fs::read_to_string(format!("/proc/self/{file}")).unwrap_or_default();
+    let read =
+        |file: &str| std::fs::read_to_string(format!("/proc/self/{file}")).unwrap_or_default();
     if let Some(start) = START.get() {
         page.family("process_start_time_seconds", Kind::Gauge, "When the process began.");
         page.sample("", start);

@@ -25,9 +25,7 @@ impl Tree {
     /// The tree of these spans, which may come from several nodes; each is taken once.
     #[must_use]
     pub fn new(mut spans: Vec<Span>) -> Self {
-        spans.sort_by(|a, b| {
-            (a.start_micros, &a.span_id).cmp(&(b.start_micros, &b.span_id))
-        });
+        spans.sort_by(|a, b| (a.start_micros, &a.span_id).cmp(&(b.start_micros, &b.span_id)));
         let mut index = HashMap::with_capacity(spans.len());
         spans.retain(|span| {
             let next = index.len();
