@@ -1,4 +1,8 @@
 #![doc = include_str!("../README.md")]
+#![cfg_attr(
+    target_arch = "wasm32",
+    allow(unused_qualifications, reason = "in a component `imports` are the bindings themselves")
+)]
 
 extern crate self as sdk;
 

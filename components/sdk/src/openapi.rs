@@ -80,6 +80,10 @@ impl Operation {
                     self.field_parameter("path", field);
                 }
             }
+        } else if let Type::Tuple(types) = ty {
+            for (name, ty) in names.iter().zip(types) {
+                self.parameter("path", name, ty());
+            }
         } else if let Some(name) = names.first() {
             self.parameter("path", name, ty);
         }
@@ -370,8 +374,8 @@ impl Schemas {
         if !parameter.description.is_empty() {
             value["description"] = json!(parameter.description);
         }
-        value["example"] =
-            parse(parameter.example).unwrap_or_else(|| example(parameter.ty, parameter.rules, 0));
+        value["example"] = parse(parameter.example)
+            .unwrap_or_else(|| example(parameter.ty, parameter.rules, &mut Vec::new()));
         value
     }
 
@@ -379,7 +383,7 @@ impl Schemas {
         match content {
             Content::Typed(ty) => json!({"application/json": {
                 "schema": self.schema(*ty),
-                "example": example(*ty, &[], 0),
+                "example": example(*ty, &[], &mut Vec::new()),
             }}),
             Content::Raw(content_type) => {
                 let schema = if content_type.starts_with("text/") {
@@ -405,6 +409,13 @@ impl Schemas {
             Type::String("") => json!({"type": "string"}),
             Type::String(format) => json!({"type": "string", "format": format}),
             Type::Array(item) => json!({"type": "array", "items": self.schema(item())}),
+            // OpenAPI 3.0 has no lists of fixed types.
+            Type::Tuple(types) => json!({
+                "type": "array",
+                "items": {},
+                "minItems": types.len(),
+                "maxItems": types.len(),
+            }),
             Type::Map(item) => {
                 json!({"type": "object", "additionalProperties": self.schema(item())})
             }
@@ -521,6 +532,7 @@ fn name_of(ty: Type) -> String {
         Type::Array(item) => format!("{}List", name_of(item())),
         Type::Map(item) => format!("{}Map", name_of(item())),
         Type::Nullable(inner) => name_of(inner()),
+        Type::Tuple(_) => "Tuple".to_owned(),
         Type::Any => "Any".to_owned(),
         Type::Boolean => "Boolean".to_owned(),
         Type::Integer(..) => "Integer".to_owned(),
@@ -578,11 +590,9 @@ fn parse(text: &str) -> Option<Value> {
     if text.is_empty() { None } else { serde_json::from_str(text).ok() }
 }
 
-/// An example that fits the rules, from the fields' own examples where there are some.
-fn example(ty: Type, rules: &[Rule], depth: u8) -> Value {
-    if depth > 6 {
-        return Value::Null;
-    }
+/// An example that fits the rules, from the fields' own examples where there are some. `inside`
+/// names the types it is inside of: one that holds itself ends there.
+fn example(ty: Type, rules: &[Rule], inside: &mut Vec<String>) -> Value {
     match ty {
         Type::Any => json!({}),
         Type::Boolean => json!(true),
@@ -594,54 +604,81 @@ fn example(ty: Type, rules: &[Rule], depth: u8) -> Value {
             number(least.unwrap_or(1.0))
         }
         Type::String(format) => json!(example_text(format, rules)),
-        Type::Array(item) => json!([example(item(), &[], depth + 1)]),
-        Type::Map(item) => json!({"name": example(item(), &[], depth + 1)}),
-        Type::Nullable(inner) => example(inner(), rules, depth),
+        Type::Array(item) if holds(item(), inside) => json!([]),
+        Type::Array(item) => json!([example(item(), &[], inside)]),
+        Type::Tuple(types) => types.iter().map(|ty| example(ty(), &[], inside)).collect(),
+        Type::Map(item) if holds(item(), inside) => json!({}),
+        Type::Map(item) => json!({"name": example(item(), &[], inside)}),
+        Type::Nullable(inner) => example(inner(), rules, inside),
+        Type::Enum(names) => json!(names.values.first()),
         Type::Object(object) => {
+            inside.push(name_of(ty));
             let mut members = Map::new();
-            example_members(object.fields, &mut members, depth);
+            example_members(object.fields, &mut members, inside);
+            inside.pop();
             Value::Object(members)
         }
-        Type::Enum(names) => json!(names.values.first()),
-        Type::Union(union) => union.variants.first().map_or(Value::Null, |variant| {
-            let mut members = Map::new();
-            let body = match variant.body {
-                VariantBody::Unit => Value::Null,
-                VariantBody::One(ty) => example(ty(), &[], depth + 1),
-                VariantBody::Fields(fields) => {
-                    let mut members = Map::new();
-                    example_members(fields, &mut members, depth + 1);
-                    Value::Object(members)
-                }
-            };
-            match union.tagging {
-                Tagging::None => return body,
-                Tagging::External if body.is_null() => return json!(variant.name),
-                Tagging::External => {
-                    members.insert(variant.name.to_owned(), body);
-                }
-                Tagging::Internal(tag) => {
-                    members.insert(tag.to_owned(), json!(variant.name));
-                    if let Value::Object(more) = body {
-                        members.extend(more);
-                    }
-                }
-                Tagging::Adjacent(tag, content) => {
-                    members.insert(tag.to_owned(), json!(variant.name));
-                    if !body.is_null() {
-                        members.insert(content.to_owned(), body);
-                    }
-                }
-            }
-            Value::Object(members)
-        }),
+        Type::Union(union) => {
+            inside.push(name_of(ty));
+            let value = example_union(union, inside);
+            inside.pop();
+            value
+        }
     }
 }
 
-fn example_members(fields: &[Field], members: &mut Map<String, Value>, depth: u8) {
+/// Whether an example of the type would hold itself.
+fn holds(ty: Type, inside: &[String]) -> bool {
+    match ty {
+        Type::Nullable(inner) => holds(inner(), inside),
+        Type::Object(_) | Type::Union(_) => inside.contains(&name_of(ty)),
+        _ => false,
+    }
+}
+
+fn example_union(union: &Union, inside: &mut Vec<String>) -> Value {
+    let Some(variant) = union.variants.first() else { return Value::Null };
+    let mut members = Map::new();
+    let body = match variant.body {
+        VariantBody::Unit => Value::Null,
+        VariantBody::One(ty) if holds(ty(), inside) => Value::Null,
+        VariantBody::One(ty) => example(ty(), &[], inside),
+        VariantBody::Fields(fields) => {
+            let mut members = Map::new();
+            example_members(fields, &mut members, inside);
+            Value::Object(members)
+        }
+    };
+    match union.tagging {
+        Tagging::None => return body,
+        Tagging::External if body.is_null() => return json!(variant.name),
+        Tagging::External => {
+            members.insert(variant.name.to_owned(), body);
+        }
+        Tagging::Internal(tag) => {
+            members.insert(tag.to_owned(), json!(variant.name));
+            if let Value::Object(more) = body {
+                members.extend(more);
+            }
+        }
+        Tagging::Adjacent(tag, content) => {
+            members.insert(tag.to_owned(), json!(variant.name));
+            if !body.is_null() {
+                members.insert(content.to_owned(), body);
+            }
+        }
+    }
+    Value::Object(members)
+}
+
+fn example_members(fields: &[Field], members: &mut Map<String, Value>, inside: &mut Vec<String>) {
     for field in fields {
-        let value =
-            parse(field.example).unwrap_or_else(|| example((field.ty)(), field.rules, depth + 1));
+        let ty = (field.ty)();
+        let value = match parse(field.example) {
+            Some(value) => value,
+            None if holds(ty, inside) => continue,
+            None => example(ty, field.rules, inside),
+        };
         match value {
             Value::Object(more) if field.flatten => members.extend(more),
             value => {

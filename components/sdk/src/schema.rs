@@ -29,6 +29,8 @@ pub enum Type {
     String(&'static str),
     /// A list.
     Array(fn() -> Self),
+    /// A list of fixed length; as path parameters, one each.
+    Tuple(&'static [fn() -> Self]),
     /// An object with any names.
     Map(fn() -> Self),
     /// The type or null.
@@ -527,6 +529,27 @@ impl<T: Schema> Schema for Vec<T> {
     fn schema() -> Type {
         Type::Array(T::schema)
     }
+}
+
+macro_rules! tuples {
+    ($($($type:ident $index:tt),+;)*) => {$(
+        impl<$($type: Validate),+> Validate for ($($type,)+) {
+            fn validate(&self, validator: &mut Validator) {
+                validator.items([$(&self.$index as &dyn Validate),+].into_iter());
+            }
+        }
+        impl<$($type: Schema),+> Schema for ($($type,)+) {
+            fn schema() -> Type {
+                Type::Tuple(const { &[$($type::schema),+] })
+            }
+        }
+    )*};
+}
+
+tuples! {
+    A 0, B 1;
+    A 0, B 1, C 2;
+    A 0, B 1, C 2, D 3;
 }
 
 impl<T: Validate> Validate for BTreeSet<T> {

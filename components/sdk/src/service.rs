@@ -208,6 +208,7 @@ impl Lifecycle {
 macro_rules! service {
     ($($key:ident: $value:expr),* $(,)?) => {
         /// What this service offers.
+        #[allow(unreachable_pub, reason = "the crate's root, or a module of a test")]
         pub static SERVICE: $crate::Service = $crate::Service::new(
             ::std::env!("CARGO_PKG_NAME"),
             ::std::env!("CARGO_PKG_VERSION"),

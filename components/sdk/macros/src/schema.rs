@@ -225,9 +225,9 @@ fn members(
         });
         if let Some(check) = &rules.check {
             checks.push(if is_option(&field.ty) {
-                quote!(if let Some(value) = #value { validator.check(#name, value, #check); })
+                quote!(if let Some(value) = #value { validator.check(#name, value, |value| #check(value)); })
             } else {
-                quote!(validator.check(#name, #value, #check);)
+                quote!(validator.check(#name, #value, |value| #check(value));)
             });
         }
     }

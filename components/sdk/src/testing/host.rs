@@ -42,7 +42,8 @@ const START: i64 = 1_767_225_600_000_000;
 
 #[expect(clippy::expect_used, clippy::panic, reason = "a test that is set up wrongly fails there")]
 impl Host {
-    /// A host with one service, an empty database and the clock at 2026-01-01T00:00:00Z.
+    /// A host with one service, an empty database and the clock at 2026-01-01T00:00:00Z. Runs the
+    /// service's `init`.
     pub fn new(service: &'static Service) -> Self {
         let connection = Connection::open_in_memory().expect("SQLite in memory");
         connection
@@ -77,6 +78,7 @@ impl Host {
             idempotency: None,
             failures: HashMap::new(),
         });
+        service.hooks().run_init().expect("the service's `init`");
         Self { service }
     }
 
@@ -370,6 +372,11 @@ impl Host {
     /// What it answers.
     pub fn ready(&self) -> Result<()> {
         run_with(Caller::default(), || self.service.hooks().run_ready())
+    }
+
+    /// Runs the service's `shutdown`.
+    pub fn shutdown(&self) {
+        run_with(Caller::default(), || self.service.hooks().run_shutdown());
     }
 
     /// All parts of a subject's export, over its pages: section and content.
