@@ -28,3 +28,6 @@ pub use event::{Envelope, Event};
 pub use outbox::{Outbox, OutboxParts, Relay, RelayConfig, RelayStatus};
 pub use schemas::{Schemas, SchemasError};
 pub use tables::SCHEMA;
+
+#[cfg(test)]
+mod testing;
