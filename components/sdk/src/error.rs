@@ -327,10 +327,11 @@ fn status_of(error: &wit::Error) -> u16 {
         | "mail.too-large"
         | "password.length" => 422,
         "sql.full" | "kv.full" => 507,
-        "sql.result-too-large" => 500,
         "call.depth" => 508,
         "call.reset" | "call.unreachable" | "call.unknown-host" => 502,
-        "tx.open" | "tx.closed" | "tx.read-only" | "response.started" => 500,
+        "sql.result-too-large" | "tx.open" | "tx.closed" | "tx.read-only" | "response.started" => {
+            500
+        }
         code if code.starts_with("principal.") => {
             if code == "principal.denied" {
                 500

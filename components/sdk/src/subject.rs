@@ -29,11 +29,14 @@ impl ExportPart {
     }
 }
 
+/// A page of an export, and whether there are more.
+pub type ExportPage = (Vec<ExportPart>, bool);
+
 /// What a service that holds personal data does with it.
 #[derive(Clone, Copy, Debug)]
 pub struct SubjectData {
-    /// All that is held about a subject: a page of it, and whether there are more.
-    pub export: fn(subject: &str, page: u32) -> Result<(Vec<ExportPart>, bool)>,
+    /// All that is held about a subject, page by page from 0.
+    pub export: fn(subject: &str, page: u32) -> Result<ExportPage>,
     /// Removes or pseudonymises it; repeatable.
     pub erase: fn(subject: &str) -> Result<Vec<Erasure>>,
 }

@@ -52,7 +52,8 @@ pub(crate) fn decode_form(form: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow
 
 /// Undoes percent-encoding; what is not UTF-8 becomes U+FFFD.
 pub(crate) fn percent_decode(text: &str, plus_is_space: bool) -> Cow<'_, str> {
-    if !text.contains('%') && !(plus_is_space && text.contains('+')) {
+    let encoded = text.contains('%') || (plus_is_space && text.contains('+'));
+    if !encoded {
         return Cow::Borrowed(text);
     }
     let digit = |at: usize| {

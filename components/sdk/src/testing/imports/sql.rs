@@ -21,7 +21,6 @@ fn connection(tx: Option<u64>, write: bool) -> Result<Rc<Connection>, Error> {
     with(|state| {
         state.check("sql")?;
         match (&state.transaction, tx) {
-            (None, None) => {}
             (Some(open), Some(id)) if open.id == id => {
                 if write && !open.write {
                     return Err(error(
@@ -42,7 +41,7 @@ fn connection(tx: Option<u64>, write: bool) -> Result<Rc<Connection>, Error> {
                     "a write outside of the transaction that this handler holds open",
                 ));
             }
-            (Some(_), None) => {}
+            (_, None) => {}
         }
         Ok(Rc::clone(&state.connection))
     })
@@ -126,7 +125,7 @@ fn run_query(
             types.get(&key).copied()
         })
         .collect();
-    let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
     let mut found = statement.raw_query();
     let mut rows = Vec::new();
     while let Some(row) = found.next().map_err(|e| translate(&e))? {
