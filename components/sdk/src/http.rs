@@ -15,7 +15,7 @@ mod router;
 pub use body::{Body, BodyWriter, Bytes, Responder, Streamed};
 pub use client::{Answer, Call, Pending, delete, get, patch, post, put, request, wait_any};
 pub use etag::{ETag, IfMatch, WithEtag};
-pub use extract::{Caller, FromRequest, Headers, IdempotencyKey, Path, Query};
+pub use extract::{Caller, Form, FromRequest, Headers, IdempotencyKey, Path, Query};
 pub use handler::{Handler, describe_handler};
 pub use json::Json;
 pub use page::{Page, PageQuery};

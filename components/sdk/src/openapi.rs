@@ -13,6 +13,8 @@ use crate::{
     service::Service,
 };
 
+const JSON: &str = "application/json";
+
 /// What is known of an operation; extractors and replies add to it.
 #[derive(Debug)]
 pub struct Operation {
@@ -37,7 +39,7 @@ struct Parameter {
 
 #[derive(Debug)]
 enum Content {
-    Typed(Type),
+    Typed(&'static str, Type),
     Raw(&'static str),
     Empty,
 }
@@ -130,8 +132,14 @@ impl Operation {
 
     /// The body is JSON of this type.
     pub fn request(&mut self, ty: Type) {
-        self.fails(&[400, 413, 415, 422]);
-        self.request = Some(Content::Typed(ty));
+        self.fails(&[400]);
+        self.request_as(JSON, ty);
+    }
+
+    /// The body is of this type in another format.
+    pub fn request_as(&mut self, content_type: &'static str, ty: Type) {
+        self.fails(&[413, 415, 422]);
+        self.request = Some(Content::Typed(content_type, ty));
     }
 
     /// The body is of this content type.
@@ -142,7 +150,7 @@ impl Operation {
 
     /// Answers JSON of this type.
     pub fn response(&mut self, status: u16, ty: Type) {
-        self.respond(status, Content::Typed(ty));
+        self.respond(status, Content::Typed(JSON, ty));
     }
 
     /// Answers this content type.
@@ -381,7 +389,7 @@ impl Schemas {
 
     fn content(&mut self, content: &Content) -> Value {
         match content {
-            Content::Typed(ty) => json!({"application/json": {
+            Content::Typed(content_type, ty) => json!({*content_type: {
                 "schema": self.schema(*ty),
                 "example": example(*ty, &[], &mut Vec::new()),
             }}),

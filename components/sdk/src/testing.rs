@@ -17,6 +17,7 @@
 //! One host lives on a thread at a time, which is what `cargo test` gives to each test.
 
 mod client;
+mod grants;
 mod host;
 pub(crate) mod imports;
 mod limits;

@@ -2,7 +2,7 @@
 
 use std::{fmt, ops, str::FromStr, time::Duration};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Microseconds since 1970-01-01T00:00:00Z, as in the contracts; RFC 3339 in JSON and in text.
 ///
@@ -214,7 +214,7 @@ impl Serialize for Timestamp {
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        crate::text::deserialize(deserializer).map_err(de::Error::custom)
+        crate::text::deserialize(deserializer)
     }
 }
 

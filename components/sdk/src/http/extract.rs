@@ -53,6 +53,30 @@ impl<T: DeserializeOwned + Schema> FromRequest for Query<T> {
     }
 }
 
+/// A body of `application/x-www-form-urlencoded` (at most 1 MiB), as OAuth endpoints take it, into
+/// a struct.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Form<T>(pub T);
+
+const FORM: &str = "application/x-www-form-urlencoded";
+
+impl<T: DeserializeOwned + Schema> FromRequest for Form<T> {
+    fn from_request(cx: &mut Cx) -> Result<Self> {
+        let kind = cx.request.header("content-type").unwrap_or_default();
+        if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(FORM) {
+            return Err(Error::new(415, "request.media-type", format!("send the body as {FORM}")));
+        }
+        let body = cx.read_body(1 << 20)?;
+        let value: T = params::from_form(&String::from_utf8_lossy(&body), "")?;
+        check_under("", &value)?;
+        Ok(Self(value))
+    }
+
+    fn describe(op: &mut Operation) {
+        op.request_as(FORM, T::schema());
+    }
+}
+
 /// All header fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Headers(pub Vec<Field>);

@@ -29,8 +29,13 @@ pub(crate) fn from_path<T: DeserializeOwned>(params: &[(&'static str, String)]) 
     })
 }
 
-/// Query parameters (`application/x-www-form-urlencoded`) into a struct.
+/// Query parameters into a struct.
 pub(crate) fn from_query<T: DeserializeOwned>(query: &str) -> Result<T> {
+    from_form(query, "/query")
+}
+
+/// A form (`application/x-www-form-urlencoded`) into a struct; `root` is where its faults are.
+pub(crate) fn from_form<T: DeserializeOwned>(query: &str, root: &'static str) -> Result<T> {
     let mut pairs: Vec<(Cow<'_, str>, Vec<Cow<'_, str>>)> = Vec::new();
     for (name, value) in decode_form(query) {
         match pairs.iter_mut().find(|(known, _)| *known == name) {
@@ -38,7 +43,7 @@ pub(crate) fn from_query<T: DeserializeOwned>(query: &str) -> Result<T> {
             None => pairs.push((name, vec![value])),
         }
     }
-    T::deserialize(Pairs { pairs, root: "/query", positional: false })
+    T::deserialize(Pairs { pairs, root, positional: false })
         .map_err(|fault| Error::violation(fault.pointer, fault.message))
 }
 

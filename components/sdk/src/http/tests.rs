@@ -89,6 +89,10 @@ fn one(Path((order, line)): Path<(Uuid, u32)>, tenant: Tenant) -> Text {
     Text::plain(format!("{order} {line} {tenant}"))
 }
 
+fn token(Form(voucher): Form<Voucher>) -> Json<Voucher> {
+    Json(voucher)
+}
+
 fn latest() -> Text {
     Text::plain("latest")
 }
@@ -160,6 +164,7 @@ crate::service! {
             ANY "/files/{*rest}" => rest, hidden;
         },
         crate::routes! {
+            POST "/token" => token;
             GET "/inside" => inside;
             GET "/broken" => broken;
             POST "/count" => count;
@@ -244,6 +249,20 @@ fn the_more_exact_route_wins_and_methods_are_told() {
     assert_eq!(user.get("/orders?unit=a&unit=b&least=2").send().value(), json!(["a2", "b2"]));
     let wrong = user.get("/orders?least=0").send().expect(422).value();
     assert_eq!(wrong["errors"][0]["pointer"], "/query/least");
+}
+
+#[test]
+fn a_form_is_checked_like_json() {
+    let host = Host::new(&SERVICE);
+    let id = "0192f0c1-2345-7abc-8def-0123456789ab";
+    let good = format!("code={id}&until=2026-01-31T12%3A00%3A00Z");
+    let answer = host.anonymous().post("/token").form(&good).send().expect(200);
+    assert_eq!(answer.value()["until"], "2026-01-31T12:00:00.000Z");
+    let wrong = host.anonymous().post("/token").form("code=x&until=y").send().expect(422);
+    assert_eq!(wrong.value()["errors"][0]["pointer"], "/code");
+    let missing = host.anonymous().post("/token").form(&format!("code={id}")).send().expect(422);
+    assert_eq!(missing.value()["errors"][0]["pointer"], "/until");
+    host.anonymous().post("/token").json(&json!({})).send().expect(415);
 }
 
 #[test]

@@ -12,7 +12,9 @@ use serde::Serialize;
 use serde_json::Value as JsonValue;
 
 use super::{
-    FakeRequest, LogLine, Published, QueuedJob, SentMail, TestClient, imports, migrate,
+    FakeRequest, LogLine, Published, QueuedJob, SentMail, TestClient,
+    grants::Grants,
+    imports, migrate,
     state::{self, Caller, OpenTransaction, Secret, State, StoredJob, with},
 };
 use crate::{
@@ -77,18 +79,21 @@ impl Host {
             idempotent: HashMap::new(),
             idempotency: None,
             failures: HashMap::new(),
+            grants: None,
         });
         service.hooks().run_init().expect("the service's `init`");
         Self { service }
     }
 
-    /// As [`new`](Self::new), with the `migrations/` folder and the `[config]` of `service.toml`
-    /// in the crate's folder, if they are there.
+    /// As [`new`](Self::new), with what is in the crate's folder: `migrations/`, and of
+    /// `service.toml` the `[config]` and the grants: an event, job, call, secret or mail that the
+    /// manifest does not list is refused as on the host.
     pub fn of_crate(service: &'static Service) -> Self {
         let mut host = Self::new(service);
         let root = root();
         if let Ok(text) = std::fs::read_to_string(root.join("service.toml")) {
             let manifest: toml::Table = text.parse().expect("service.toml is TOML");
+            with(|state| state.grants = Some(Grants::of(&manifest)));
             if let Some(toml::Value::Table(config)) = manifest.get("config") {
                 for (key, value) in config {
                     host = host.with_config(key, value);

@@ -211,6 +211,8 @@ pub(super) struct State {
     pub(super) idempotent: HashMap<IdempotencyKey, Answered>,
     pub(super) idempotency: Option<IdempotencyKey>,
     pub(super) failures: HashMap<String, Error>,
+    /// None without a manifest: everything is granted.
+    pub(super) grants: Option<super::grants::Grants>,
 }
 
 thread_local! {
@@ -258,6 +260,14 @@ impl State {
     /// The failure that the test asked for, once it touches the import.
     pub(super) fn check(&self, import: &str) -> Result<(), Error> {
         self.failures.get(import).cloned().map_or(Ok(()), Err)
+    }
+
+    /// What the manifest says, if there is one.
+    pub(super) fn granted(
+        &self,
+        check: impl FnOnce(&super::grants::Grants) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.grants.as_ref().map_or(Ok(()), check)
     }
 
     pub(super) fn commit(&mut self, effects: Effects) {

@@ -93,6 +93,7 @@ pub(crate) fn call(outgoing: &Outgoing) -> Result<Incoming, Error> {
         },
         attrs: outgoing.attrs.clone(),
     };
+    with(|state| state.granted(|grants| grants.call(&outgoing.url)))?;
     let fake = with(|state| {
         state.calls.push(request.clone());
         // The longest prefix that was registered.

@@ -205,6 +205,7 @@ pub(crate) mod secrets {
         if !(1..=256).contains(&name.len()) {
             return Err(error(ErrorClass::Invalid, "secrets.name", "1 to 256 bytes"));
         }
+        state.granted(|grants| grants.secret(name))?;
         if name.starts_with("shared/") {
             return Ok(name.to_owned());
         }

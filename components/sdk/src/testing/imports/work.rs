@@ -22,6 +22,7 @@ pub(crate) mod bus {
         }
         with(|state| {
             state.check("events/bus")?;
+            state.granted(|grants| grants.topic(&event.topic))?;
             let id = state.next_uuid();
             let caller = state.caller.clone();
             state.effect(tx.map(|tx| tx.id), |effects| {
@@ -225,6 +226,7 @@ pub(crate) mod mailer {
         }
         with(|state| {
             state.check("mail/mailer")?;
+            state.granted(|grants| grants.mail())?;
             let id = format!("<{}@test>", state.next_uuid());
             state.effect(tx.map(|tx| tx.id), |effects| effects.mails.push(message.clone()))?;
             Ok(id)
@@ -260,6 +262,7 @@ pub(crate) mod jobs {
         }
         with(|state| {
             state.check("service/jobs")?;
+            state.granted(|grants| grants.job(&spec.kind))?;
             if state.service.job(&spec.kind).is_none() {
                 return Err(error(
                     ErrorClass::Denied,
