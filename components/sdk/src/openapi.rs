@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     error::title_of,
     http::{Method, Route},
-    schema::{Field, Rule, Tagging, Type, Union, VariantBody},
+    schema::{Field, Rule, Tagging, Type, Union, VariantBody, plain},
     service::Service,
 };
 
@@ -576,8 +576,8 @@ fn apply(schema: &mut Value, rules: &[Rule]) {
             Rule::MaxLength(n) => ("maxLength", json!(n)),
             Rule::MinItems(n) => ("minItems", json!(n)),
             Rule::MaxItems(n) => ("maxItems", json!(n)),
-            Rule::Min(n) => ("minimum", number(n)),
-            Rule::Max(n) => ("maximum", number(n)),
+            Rule::Min(n) => ("minimum", plain(n)),
+            Rule::Max(n) => ("maximum", plain(n)),
             Rule::NotBlank => ("pattern", json!("\\S")),
             Rule::OneOf(values) => ("enum", json!(values)),
             Rule::Format(format) => ("format", json!(format)),
@@ -587,11 +587,6 @@ fn apply(schema: &mut Value, rules: &[Rule]) {
         }
         schema[name] = value;
     }
-}
-
-/// Whole where it is whole.
-fn number(n: f64) -> Value {
-    if n.fract() == 0.0 && n.abs() < 9e15 { json!(n as i64) } else { json!(n) }
 }
 
 fn parse(text: &str) -> Option<Value> {
@@ -609,7 +604,7 @@ fn example(ty: Type, rules: &[Rule], inside: &mut Vec<String>) -> Value {
                 Rule::Min(n) => Some(*n),
                 _ => None,
             });
-            number(least.unwrap_or(1.0))
+            plain(least.unwrap_or(1.0))
         }
         Type::String(format) => json!(example_text(format, rules)),
         Type::Array(item) if holds(item(), inside) => json!([]),

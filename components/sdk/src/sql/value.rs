@@ -287,7 +287,9 @@ impl FromValue for Decimal {
         match value {
             Value::Decimal(s) | Value::Text(s) => s.parse().map_err(|_| "decimal"),
             Value::Bigint(n) => Ok(n.into()),
-            Value::Double(n) => n.to_string().parse().map_err(|_| "decimal"),
+            Value::Double(n) => {
+                serde_json::Value::from(n).to_string().parse().map_err(|_| "decimal")
+            }
             _ => Err("decimal"),
         }
     }
