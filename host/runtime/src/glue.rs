@@ -2,11 +2,17 @@
 //! translates, bounds and scopes; it decides nothing else.
 
 pub(crate) mod body;
+mod bus;
 pub(crate) mod client;
+mod context;
+mod crypto;
 pub(crate) mod fields;
 pub(crate) mod http;
 pub(crate) mod jobs;
-pub(crate) mod log;
+mod kv;
+mod log;
+mod mail;
+mod secrets;
 pub(crate) mod sql;
 
 use airhost_core::{Error, ErrorClass};

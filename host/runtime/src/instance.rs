@@ -37,7 +37,7 @@ pub(crate) fn store(engine: &wasmtime::Engine, service: &Arc<Service>, call: Cal
     // Neither closure captures anything, so neither is allocated.
     store.limiter(|state| &mut state.memory);
     store.epoch_deadline_callback(|store| -> wasmtime::Result<UpdateDeadline> {
-        cpu::on_epoch(store.data().service().limits.cpu)
+        cpu::on_epoch(store.data().service.limits.cpu)
     });
     store.set_epoch_deadline(1);
     store

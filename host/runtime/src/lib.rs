@@ -2,17 +2,20 @@
 
 mod admission;
 mod bindings;
+mod cache;
 mod compile_cache;
 mod compiler;
 mod config;
 mod cpu;
 mod deployment;
+mod describe;
 mod engine;
 mod error;
 mod exports;
 mod generation;
 mod glue;
 mod instance;
+mod interfaces;
 mod invoke;
 mod limits;
 mod linker;
@@ -25,13 +28,16 @@ mod state;
 mod status;
 mod wasi;
 
+pub use cache::CacheBroadcast;
 pub use config::{CacheKey, Config, Pool, Reset};
+pub use describe::describe;
 pub use deployment::{Deployment, Instances, Language, Mode};
 pub use engine::ResetStrategy;
 pub use error::Error;
 pub use generation::Loaded;
+pub use interfaces::INTERFACES;
 pub use limits::Limits;
 pub use runtime::{Activation, Runtime};
-pub use service::ServiceEnvironment;
+pub use service::{ServiceEnvironment, VaultGrant, VerifyToken};
 pub use snapshot::Snapshot;
 pub use status::{ServiceStatus, Status};

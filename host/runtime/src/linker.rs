@@ -36,7 +36,20 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
     pyairtable::types::http::add_to_linker::<_, HasSelf<State>>(l, |state| state)?;
     pyairtable::service::http::add_to_linker::<_, HasSelf<State>>(l, |state| state)?;
     pyairtable::service::client::add_to_linker::<_, HasSelf<State>>(l, |state| state)?;
+    pyairtable::service::jobs::add_to_linker::<_, HasSelf<State>>(l, |state| state)?;
+    pyairtable::context::call::add_to_linker::<_, HasSelf<State>>(l, |state| state)?;
+    pyairtable::context::configuration::add_to_linker::<_, HasSelf<State>>(l, |state| state)?;
+    pyairtable::context::cache::add_to_linker::<_, HasSelf<State>>(l, |state| state)?;
+    pyairtable::context::secrets::add_to_linker::<_, HasSelf<State>>(l, |state| state)?;
     pyairtable::context::log::add_to_linker::<_, HasSelf<State>>(l, |state| state)?;
+    pyairtable::storage::sql::add_to_linker::<_, HasSelf<State>>(l, |state| state)?;
+    pyairtable::storage::kv::add_to_linker::<_, HasSelf<State>>(l, |state| state)?;
+    pyairtable::events::bus::add_to_linker::<_, HasSelf<State>>(l, |state| state)?;
+    pyairtable::mail::mailer::add_to_linker::<_, HasSelf<State>>(l, |state| state)?;
+    pyairtable::crypto::hash::add_to_linker::<_, HasSelf<State>>(l, |state| state)?;
+    pyairtable::crypto::password::add_to_linker::<_, HasSelf<State>>(l, |state| state)?;
+    pyairtable::crypto::signature::add_to_linker::<_, HasSelf<State>>(l, |state| state)?;
+    pyairtable::crypto::compression::add_to_linker::<_, HasSelf<State>>(l, |state| state)?;
     Ok(linker)
 }
 

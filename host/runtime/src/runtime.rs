@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use wasmtime::component::{Component, Linker};
 
 use crate::{
+    cache::Cache,
     compile_cache::CompileCache,
     compiler::Compiler,
     config::Config,
@@ -125,7 +126,7 @@ impl Runtime {
             revision,
             revision_short: revision.short().into(),
             limits,
-            outbound: Arc::clone(&environment.outbound),
+            cache: Cache::new(limits.cache),
             log: LogGate::new(limits.log_lines),
             environment,
             name: name.clone(),

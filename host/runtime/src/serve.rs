@@ -48,7 +48,7 @@ pub(crate) async fn serve(generation: InFlight, call: Call) -> Result<Response> 
     let admitted = Admitted::new(generation, &mut context).await?;
     let path = parts.uri.path_and_query().cloned();
     let correlation = context.correlation.clone();
-    let outbound = admitted.generation.loaded.service.outbound.clone();
+    let outbound = admitted.generation.loaded.service.environment.outbound.clone();
     let (respond, head) = oneshot::channel();
     let handling = Handling { request: Incoming { parts, body }, respond: Some(respond) };
     let work: Work = Box::pin(handle(admitted, context, handling));

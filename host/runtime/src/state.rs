@@ -3,6 +3,7 @@
 use std::{any::Any, sync::Arc};
 
 use airhost_core::{CallContext, Caller, Deadline};
+use airhost_storage::idempotency::Token;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use wasmtime::component::{Resource, ResourceTable, ResourceTableError};
@@ -17,7 +18,7 @@ use crate::{
 
 /// The data of a store.
 pub(crate) struct State {
-    service: Arc<Service>,
+    pub(crate) service: Arc<Service>,
     pub(crate) call: CallState,
     /// Handles of the guest. WASI's are in it too.
     pub(crate) table: ResourceTable,
@@ -47,6 +48,10 @@ pub(crate) struct CallState {
     pub(crate) transactions: usize,
     /// Calls under way.
     pub(crate) pending: usize,
+    /// The right to store this request's answer.
+    pub(crate) idempotency: Option<Token>,
+    /// Whether a commit has stored it.
+    pub(crate) answer_stored: bool,
 }
 
 /// The HTTP request of a call.
@@ -58,7 +63,16 @@ pub(crate) struct Handling {
 
 impl CallState {
     pub(crate) fn new(context: CallContext, handling: Option<Handling>) -> Self {
-        Self { number: 0, context, handling, open_writes: 0, transactions: 0, pending: 0 }
+        Self {
+            number: 0,
+            context,
+            handling,
+            open_writes: 0,
+            transactions: 0,
+            pending: 0,
+            idempotency: None,
+            answer_stored: false,
+        }
     }
 
     /// The state of an instance that is in no call.
@@ -71,14 +85,6 @@ impl State {
     pub(crate) fn new(service: Arc<Service>, call: CallState) -> Self {
         let memory = MemoryMeter::new(service.limits.memory);
         Self { service, call, table: ResourceTable::new(), open: 0, wasi: None, memory }
-    }
-
-    pub(crate) fn service(&self) -> &Service {
-        &self.service
-    }
-
-    pub(crate) fn shared_service(&self) -> &Arc<Service> {
-        &self.service
     }
 
     /// Puts the instance into a call.

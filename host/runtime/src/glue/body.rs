@@ -61,7 +61,7 @@ enum Piece {
 
 /// A body as a guest's variant: small ones whole.
 pub(crate) async fn body_in(state: &mut State, body: Body, limit: u64) -> Answer<BodyIn> {
-    let inline = state.service().limits.inline_body.min(limit);
+    let inline = state.service.limits.inline_body.min(limit);
     let known = http_body::Body::size_hint(&body).exact();
     if known.is_some_and(|length| length > limit) {
         return Err(BodyError::TooLarge { limit }.into());

@@ -79,7 +79,7 @@ impl State {
         *request.method_mut() = method;
         *request.uri_mut() = uri;
         *request.headers_mut() = fields::request_fields(outgoing.headers)?;
-        let service = self.service();
+        let service = &self.service;
         let mut context = context.nested(&service.name, &service.identity);
         if let Some(timeout) = outgoing.timeout_ms {
             context.deadline = context.deadline.at_most(Duration::from_millis(timeout));
@@ -113,7 +113,7 @@ impl State {
             return Err(codes::CALL_TOO_MANY.error("64 calls are under way").into());
         }
         self.call.pending = pending + 1;
-        let outbound = self.service().outbound.clone();
+        let outbound = self.service.environment.outbound.clone();
         let (send, receive) = oneshot::channel();
         let task = tokio::spawn(async move {
             let deadline = call.context.deadline;
@@ -152,7 +152,7 @@ impl wit::Host for State {
     async fn call(&mut self, outgoing: Outgoing) -> Answer<Resource<Incoming>> {
         let call = self.outgoing(outgoing, None)?;
         let deadline = call.context.deadline;
-        let response = within(deadline, self.service().outbound.dispatch(call)).await?;
+        let response = within(deadline, self.service.environment.outbound.dispatch(call)).await?;
         Ok(self.push(Incoming::new(response))?)
     }
 
@@ -163,7 +163,7 @@ impl wit::Host for State {
     }
 
     async fn start_streaming(&mut self, outgoing: Outgoing) -> Answer<(Resource<BodyWriter>, Resource<Pending>)> {
-        let (writer, body) = body::pipe(self.service().limits.stream_output);
+        let (writer, body) = body::pipe(self.service.limits.stream_output);
         let call = self.outgoing(outgoing, Some(Body::stream(body)))?;
         let pending = self.begin(call)?;
         Ok((self.push(writer)?, self.push(pending)?))
@@ -222,7 +222,7 @@ impl HostIncoming for State {
 
     async fn read_body(&mut self, this: Resource<Incoming>, max: u64) -> Answer<Vec<u8>> {
         let body = std::mem::take(&mut self.table.get_mut(&this)?.body);
-        let limit = max.min(self.service().limits.memory);
+        let limit = max.min(self.service.limits.memory);
         Ok(body::into_vec(body.collect(limit).await?))
     }
 

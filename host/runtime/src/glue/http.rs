@@ -101,7 +101,7 @@ impl HostRequest for State {
 
     async fn body(&mut self, this: Resource<Request>) -> wasmtime::Result<BodyIn> {
         let body = std::mem::take(&mut self.request(&this)?.body);
-        let limit = self.service().limits.body;
+        let limit = self.service.limits.body;
         match body::body_in(self, body, limit).await {
             Ok(body) => Ok(body),
             // The contract has no error here: the guest reads it from the body.
@@ -112,7 +112,7 @@ impl HostRequest for State {
 
     async fn read_body(&mut self, this: Resource<Request>, max: u64) -> Answer<Vec<u8>> {
         let body = std::mem::take(&mut self.request(&this)?.body);
-        let limit = max.min(self.service().limits.body);
+        let limit = max.min(self.service.limits.body);
         Ok(body::into_vec(body.collect(limit).await?))
     }
 
@@ -124,7 +124,7 @@ impl HostRequest for State {
 
 impl HostResponder for State {
     fn start(&mut self, this: Resource<Responder>, status: u16, headers: Vec<Field>) -> Answer<Resource<BodyWriter>> {
-        let limit = self.service().limits.stream_output;
+        let limit = self.service.limits.stream_output;
         let handling = self.handling(this.rep())?;
         let Some(respond) = handling.respond.take() else {
             return Err(codes::RESPONSE_STARTED.error("the response was started before").into());

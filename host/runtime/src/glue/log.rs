@@ -19,7 +19,7 @@ impl wit::Host for State {
         };
         if level <= LevelFilter::current() {
             let context = &self.call.context;
-            log::write(self.service(), &context.correlation, Some(context), level, "log", &message, &fields);
+            log::write(&self.service, &context.correlation, Some(context), level, "log", &message, &fields);
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ wit_bindgen::generate!({
         "../../../wit/events", "../../../wit/mail", "../../../wit/service",
     ],
     world: "pyairtable:service/http-service",
+    features: ["search", "timeseries", "columnar", "saga", "live"],
     generate_all,
 });
 
