@@ -9,7 +9,9 @@
 use std::{convert::Infallible, error::Error, fs, net::SocketAddr, sync::Arc, time::Duration};
 
 use airhost_core::{Body, Call, Dispatch, Response};
-use airhost_mesh::{HostPaths, Listener, ListenerConfig, PortSettings, Report, ServiceFacts, ServiceRoutes};
+use airhost_mesh::{
+    HostPaths, Listener, ListenerConfig, PortSettings, Report, ServiceFacts, ServiceRoutes,
+};
 use airhost_telemetry::Telemetry;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -111,11 +113,13 @@ async fn hyper() -> Result<SocketAddr, Failure> {
             }
             tokio::spawn(async move {
                 let service = service_fn(|request: hyper::Request<Incoming>| async move {
-                    let read = request.into_body().collect().await.map(|body| body.to_bytes().len());
+                    let read =
+                        request.into_body().collect().await.map(|body| body.to_bytes().len());
                     drop(read);
                     Ok::<_, Infallible>(hyper::Response::new(Full::new(Bytes::from_static(ANSWER))))
                 });
-                let served = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                let served =
+                    http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
                 drop(served);
             });
         }
@@ -126,8 +130,10 @@ async fn hyper() -> Result<SocketAddr, Failure> {
 async fn listener() -> Result<Listener, Failure> {
     let service: airhost_core::ServiceName = "bench-service".parse()?;
     let config = ListenerConfig::new(service.clone(), "127.0.0.1:0".parse()?);
-    let routes = ServiceRoutes::new(service, HostPaths::default(), Arc::new(NoFacts), Arc::new(Nothing));
-    Ok(Listener::bind(config, PortSettings::default(), Arc::new(routes), &Telemetry::discard()).await?)
+    let routes =
+        ServiceRoutes::new(service, HostPaths::default(), Arc::new(NoFacts), Arc::new(Nothing));
+    Ok(Listener::bind(config, PortSettings::default(), Arc::new(routes), &Telemetry::discard())
+        .await?)
 }
 
 /// CPU time of the calling thread, as the scheduler counts it.
@@ -186,7 +192,9 @@ async fn main() -> Result<(), Failure> {
             let used = server.cpu().await? - before;
             let micros = used.as_secs_f64() * 1e6 / requests as f64;
             let rate = requests as f64 / began.elapsed().as_secs_f64();
-            println!("{name:<11} {server_name:<9} {micros:6.2} µs CPU a request, {rate:8.0} requests/s");
+            println!(
+                "{name:<11} {server_name:<9} {micros:6.2} µs CPU a request, {rate:8.0} requests/s"
+            );
         }
     }
     Ok(())

@@ -8,7 +8,8 @@ pub(crate) const BREAKER_ATTR: (&str, &str) = ("flag", "CB");
 #[must_use]
 pub fn response_flag(error: &Error) -> ResponseFlag {
     let is = |rows: &[&codes::Code]| rows.iter().any(|row| row.is(error));
-    let open = || error.attrs.iter().any(|(name, value)| (name.as_str(), value.as_str()) == BREAKER_ATTR);
+    let open =
+        || error.attrs.iter().any(|(name, value)| (name.as_str(), value.as_str()) == BREAKER_ATTR);
     if is(&[&codes::CALL_UNREACHABLE]) && open() {
         ResponseFlag::BreakerOpen
     } else if is(&[&codes::CALL_UNREACHABLE, &codes::CALL_UNKNOWN_HOST]) {
@@ -29,7 +30,11 @@ pub fn response_flag(error: &Error) -> ResponseFlag {
         ResponseFlag::Timeout
     } else if is(&[&codes::CANCELLED_CALLER, &codes::BODY_TOO_SLOW, &codes::BODY_TRUNCATED]) {
         ResponseFlag::DownstreamCancelled
-    } else if is(&[&codes::REQUEST_INVALID, &codes::REQUEST_MISDIRECTED, &codes::REQUEST_URI_TOO_LONG]) {
+    } else if is(&[
+        &codes::REQUEST_INVALID,
+        &codes::REQUEST_MISDIRECTED,
+        &codes::REQUEST_URI_TOO_LONG,
+    ]) {
         ResponseFlag::ProtocolError
     } else {
         ResponseFlag::None

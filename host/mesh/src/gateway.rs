@@ -13,21 +13,29 @@ mod file;
 mod table;
 mod trie;
 
-use std::{fmt, path::Path, pin::Pin, sync::Arc, task::{Context, Poll}};
+use std::{
+    fmt,
+    path::Path,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
-use airhost_core::{Body, BodyError, Call, Deadline, Dispatch, Error as CallError, Response, Result, codes};
+use airhost_core::{
+    Body, BodyError, Call, Deadline, Dispatch, Error as CallError, Response, Result, codes,
+};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
+use self::{compress::Coding, cors::CorsPolicy, table::Lookup};
 pub use self::{
     error::Error as GatewayError,
     file::Auth,
     table::{Route, RouteTable},
 };
-use self::{compress::Coding, cors::CorsPolicy, table::Lookup};
 use crate::{
     outcome::Outcome,
     service_routes::within_deadline,
@@ -41,7 +49,8 @@ const SECURITY: [(HeaderName, HeaderValue); 3] = [
     (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
 ];
 /// Added when the client's connection is encrypted.
-const TRANSPORT_SECURITY: HeaderValue = HeaderValue::from_static("max-age=31536000; includeSubDomains");
+const TRANSPORT_SECURITY: HeaderValue =
+    HeaderValue::from_static("max-age=31536000; includeSubDomains");
 
 /// Matches routes in front of the gateway component.
 pub struct Gateway {
@@ -92,7 +101,9 @@ impl Gateway {
 
 impl fmt::Debug for Gateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gateway").field("routes", &self.table.load().routes().len()).finish_non_exhaustive()
+        f.debug_struct("Gateway")
+            .field("routes", &self.table.load().routes().len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -106,7 +117,8 @@ impl Dispatch for Gateway {
             return Err(codes::REQUEST_INVALID.error("the path has a segment `.` or `..`"));
         }
         let table = self.table.load();
-        let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
+        let host =
+            request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
         if let Some(policy) = preflight(&table, request.method(), host, path, request.headers()) {
             let mut response = policy;
             secure(response.headers_mut(), encrypted);
@@ -115,10 +127,13 @@ impl Dispatch for Gateway {
         let (route, matched) = match table.find(request.method(), host, path, request.headers()) {
             Lookup::Route(route, matched) => (route, matched),
             Lookup::Methods(methods) => {
-                let error = codes::REQUEST_METHOD.error(format!("{} is not taken here", request.method()));
+                let error =
+                    codes::REQUEST_METHOD.error(format!("{} is not taken here", request.method()));
                 return Err(error.with(ALLOW_ATTR, allow(&methods)));
             }
-            Lookup::None => return Err(codes::REQUEST_NO_ROUTE.error("there is nothing at this path")),
+            Lookup::None => {
+                return Err(codes::REQUEST_NO_ROUTE.error("there is nothing at this path"));
+            }
         };
         drop(table);
         let origin = request.headers().get(header::ORIGIN).cloned();
@@ -129,7 +144,8 @@ impl Dispatch for Gateway {
         call.context.route = Some(Arc::clone(&matched));
 
         let answer = self.through(call, &route).await;
-        let mut response = answer.unwrap_or_else(|error| surface.response(&error, &path, &correlation));
+        let mut response =
+            answer.unwrap_or_else(|error| surface.response(&error, &path, &correlation));
         let headers = response.headers_mut();
         if let Some(policy) = &route.cors {
             policy.decorate(origin.as_ref(), headers);
@@ -144,7 +160,13 @@ impl Dispatch for Gateway {
 }
 
 /// The answer to a preflight for a route that has a policy.
-fn preflight(table: &RouteTable, method: &Method, host: &str, path: &str, headers: &HeaderMap) -> Option<Response> {
+fn preflight(
+    table: &RouteTable,
+    method: &Method,
+    host: &str,
+    path: &str,
+    headers: &HeaderMap,
+) -> Option<Response> {
     if method != Method::OPTIONS || !headers.contains_key(header::ORIGIN) {
         return None;
     }
@@ -186,7 +208,8 @@ fn has_dot_segment(path: &str) -> bool {
         return false;
     }
     path.split('/').any(|segment| {
-        segment.len() <= "%2e%2e".len() && matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..")
+        segment.len() <= "%2e%2e".len()
+            && matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..")
     })
 }
 
@@ -212,7 +235,10 @@ impl HttpBody for Limited {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         if let Poll::Ready(Some(Ok(frame))) = &polled
             && let Some(data) = frame.data_ref()

@@ -53,7 +53,9 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) -> Option<HeaderValue> {
         return None;
     };
     // The common case names no further field.
-    let simple = ["keep-alive", "close"].iter().any(|word| first.as_bytes().eq_ignore_ascii_case(word.as_bytes()));
+    let simple = ["keep-alive", "close"]
+        .iter()
+        .any(|word| first.as_bytes().eq_ignore_ascii_case(word.as_bytes()));
     let mut wants_upgrade = false;
     if !simple {
         let named: Vec<HeaderName> = headers
@@ -116,7 +118,8 @@ pub(crate) fn strip_identity(headers: &mut HeaderMap, trusted: bool) {
     };
     // Nearly always there is none, and then nothing is allocated.
     if headers.keys().any(suspicious) {
-        let names: Vec<HeaderName> = headers.keys().filter(|name| suspicious(name)).cloned().collect();
+        let names: Vec<HeaderName> =
+            headers.keys().filter(|name| suspicious(name)).cloned().collect();
         for name in names {
             headers.remove(name);
         }
@@ -158,7 +161,8 @@ mod tests {
 
     #[test]
     fn an_upgrade_is_told_apart() {
-        let mut headers = map(&[("connection", "Upgrade"), ("upgrade", "websocket"), ("sec-websocket-key", "k")]);
+        let mut headers =
+            map(&[("connection", "Upgrade"), ("upgrade", "websocket"), ("sec-websocket-key", "k")]);
         assert_eq!(strip_hop_by_hop(&mut headers).unwrap(), "websocket");
         assert_eq!(names(&headers), ["sec-websocket-key"]);
         let mut headers = map(&[("upgrade", "h2c"), ("te", "trailers")]);

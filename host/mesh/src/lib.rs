@@ -20,10 +20,10 @@ mod surface;
 mod upgrade;
 
 pub use flags::response_flag;
-pub use listener::{Drained, Listener, ListenerConfig, MinRate, PortSettings};
 pub use gateway::{Auth, Gateway, GatewayError, Route, RouteTable};
-pub use service_routes::{HostPaths, Report, ServiceFacts, ServiceRoutes};
+pub use listener::{Drained, Listener, ListenerConfig, MinRate, PortSettings};
 pub use outbound::{BreakerConfig, InjectSecrets, Mesh, OutboundConfig, Roots, RootsError};
 pub use outcome::Outcome;
+pub use service_routes::{HostPaths, Report, ServiceFacts, ServiceRoutes};
 pub use surface::Surface;
 pub use upgrade::UpgradeRequest;

@@ -14,7 +14,8 @@ mod pacing;
 use std::{collections::HashMap, fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use airhost_core::{
-    Call, CallContext, Caller, Dispatch, Error, Priority, Response, Result, ServiceName, Target, codes,
+    Call, CallContext, Caller, Dispatch, Error, Priority, Response, Result, ServiceName, Target,
+    codes,
 };
 use airhost_manifest::{Injection, Manifest, Scheme};
 use airhost_telemetry::{ResponseFlag, Telemetry, metrics::EdgeMetrics};
@@ -47,7 +48,12 @@ pub trait InjectSecrets: Send + Sync {
     ///
     /// # Errors
     /// When a secret is not there or may not be used; the call is not made then.
-    async fn inject(&self, caller: &ServiceName, rules: &[&Injection], call: &mut Call) -> Result<()>;
+    async fn inject(
+        &self,
+        caller: &ServiceName,
+        rules: &[&Injection],
+        call: &mut Call,
+    ) -> Result<()>;
 }
 
 /// How calls outside are made.
@@ -145,14 +151,21 @@ impl Mesh {
     fn grant(&self, caller: &ServiceName, place: &Place) -> Result<Arc<OutsideGrant>> {
         let grants = self.grants.load();
         let of_caller = grants.of(caller);
-        if let Some(grant) = of_caller.and_then(|of| of.outside(place.scheme, &place.host, place.port)) {
+        if let Some(grant) =
+            of_caller.and_then(|of| of.outside(place.scheme, &place.host, place.port))
+        {
             return Ok(Arc::clone(grant));
         }
         if let Some(of_caller) = of_caller {
-            of_caller.denied.record(StatusCode::FORBIDDEN, ResponseFlag::PolicyDenied, Duration::ZERO);
+            of_caller.denied.record(
+                StatusCode::FORBIDDEN,
+                ResponseFlag::PolicyDenied,
+                Duration::ZERO,
+            );
         }
         let scheme = if place.scheme == Scheme::Https { "https" } else { "http" };
-        Err(codes::CALL_DENIED.error(format!("{caller} may not call {scheme}://{}:{}", place.host, place.port)))
+        Err(codes::CALL_DENIED
+            .error(format!("{caller} may not call {scheme}://{}:{}", place.host, place.port)))
     }
 
     async fn call_outside(&self, call: Call) -> Result<Response> {
@@ -168,26 +181,46 @@ impl Mesh {
         result
     }
 
-    async fn through(&self, mut call: Call, caller: &ServiceName, place: &Place, grant: &OutsideGrant) -> Result<Response> {
+    async fn through(
+        &self,
+        mut call: Call,
+        caller: &ServiceName,
+        place: &Place,
+        grant: &OutsideGrant,
+    ) -> Result<Response> {
         let moved = self.config.overrides.get(&place.host);
         let private = grant.egress.private || moved.is_some();
         if !private && place.address.is_some_and(|address| !address::is_public(address)) {
-            return Err(codes::CALL_DENIED.error("private addresses need `private = true` in the grant"));
+            return Err(
+                codes::CALL_DENIED.error("private addresses need `private = true` in the grant")
+            );
         }
-        let keys = pace_keys(&grant.egress.pace, call.request.uri().path(), &credential(&call), &place.host);
-        let breaker = (caller.clone(), Box::from(&*place.host), keys.first().map(|key| key.1.clone()).unwrap_or_default());
+        let keys = pace_keys(
+            &grant.egress.pace,
+            call.request.uri().path(),
+            &credential(&call),
+            &place.host,
+        );
+        let breaker = (
+            caller.clone(),
+            Box::from(&*place.host),
+            keys.first().map(|key| key.1.clone()).unwrap_or_default(),
+        );
         if let Some(left) = self.breakers.open_for(&breaker) {
             return Err(open(left));
         }
         let Ok(permit) = Arc::clone(&grant.slots).try_acquire_owned() else {
-            let error = codes::CALL_OVERLOADED.error(format!("too many calls to {} are under way", place.host));
+            let error = codes::CALL_OVERLOADED
+                .error(format!("too many calls to {} are under way", place.host));
             return Err(error.retry_after(Duration::from_secs(1)));
         };
         if let Some(pacer) = &grant.pacer {
             let tenant = call.context.tenant.as_ref().map_or("", |tenant| tenant.as_str());
-            let paced = pacer.acquire(keys.clone(), tenant, priority(&call), call.context.deadline).await;
+            let paced =
+                pacer.acquire(keys.clone(), tenant, priority(&call), call.context.deadline).await;
             paced.map_err(|paced| {
-                let error = codes::CALL_PACED.error(format!("the limit of calls to {} is used up", place.host));
+                let error = codes::CALL_PACED
+                    .error(format!("the limit of calls to {} is used up", place.host));
                 error.retry_after(paced.retry_after)
             })?;
         }
@@ -208,7 +241,13 @@ impl Mesh {
         result.map(clean)
     }
 
-    async fn inject(&self, call: &mut Call, caller: &ServiceName, place: &Place, grant: &OutsideGrant) -> Result<()> {
+    async fn inject(
+        &self,
+        call: &mut Call,
+        caller: &ServiceName,
+        place: &Place,
+        grant: &OutsideGrant,
+    ) -> Result<()> {
         let rules: Vec<&Injection> = grant
             .injections
             .iter()
@@ -234,7 +273,9 @@ impl fmt::Debug for Mesh {
 impl Dispatch for Mesh {
     async fn dispatch(&self, call: Call) -> Result<Response> {
         if call.context.deadline.is_over() {
-            return Err(codes::DEADLINE_EXCEEDED.error("the deadline was over before the call was made"));
+            return Err(
+                codes::DEADLINE_EXCEEDED.error("the deadline was over before the call was made")
+            );
         }
         if call.context.depth > CallContext::MAX_DEPTH {
             return Err(codes::CALL_DEPTH.error("more than 16 calls are nested in one another"));
@@ -315,7 +356,9 @@ fn credential(call: &Call) -> String {
         return format!("{tenant}/{scope}");
     }
     match call.request.headers().get(header::AUTHORIZATION) {
-        Some(value) => Sha256::digest(value.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect(),
+        Some(value) => {
+            Sha256::digest(value.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+        }
         None => String::new(),
     }
 }
@@ -339,13 +382,17 @@ fn at(base: &Uri, uri: &Uri) -> Result<Uri> {
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let mut parts = base.clone().into_parts();
     parts.path_and_query = format!("{prefix}{path}").parse().ok();
-    Uri::from_parts(parts).map_err(|_| codes::INTERNAL.error("the host's override is not a base URL"))
+    Uri::from_parts(parts)
+        .map_err(|_| codes::INTERNAL.error("the host's override is not a base URL"))
 }
 
 fn open(left: Duration) -> Error {
     let (name, value) = BREAKER_ATTR;
     let left = left.max(Duration::from_millis(1));
-    codes::CALL_UNREACHABLE.error("the circuit breaker of the host is open").with(name, value).retry_after(left)
+    codes::CALL_UNREACHABLE
+        .error("the circuit breaker of the host is open")
+        .with(name, value)
+        .retry_after(left)
 }
 
 fn judge(pass: Pass<BreakerKey>, result: &Result<Response>) {
@@ -360,9 +407,14 @@ fn judge(pass: Pass<BreakerKey>, result: &Result<Response>) {
 }
 
 fn is_of_the_host(error: &Error) -> bool {
-    [&codes::CALL_UNREACHABLE, &codes::CALL_RESET, &codes::CALL_UNKNOWN_HOST, &codes::DEADLINE_EXCEEDED]
-        .iter()
-        .any(|code| code.is(error))
+    [
+        &codes::CALL_UNREACHABLE,
+        &codes::CALL_RESET,
+        &codes::CALL_UNKNOWN_HOST,
+        &codes::DEADLINE_EXCEEDED,
+    ]
+    .iter()
+    .any(|code| code.is(error))
 }
 
 /// Seconds, or a date (RFC 9110, section 10.2.3). Dates depend on two clocks and are rare.
@@ -375,7 +427,9 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 /// listener needs.
 fn clean(mut response: Response) -> Response {
     let protocol = headers::strip_hop_by_hop(response.headers_mut());
-    if let Some(protocol) = protocol.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS) {
+    if let Some(protocol) =
+        protocol.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS)
+    {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         response.headers_mut().insert(header::UPGRADE, protocol);
     }
@@ -395,10 +449,22 @@ mod tests {
 
     #[test]
     fn urls_lead_to_places() {
-        let place = |url: &str| Place::of(&url.parse().unwrap()).map(|place| (place.host, place.port));
-        assert_eq!(place("https://API.airtable.com/v0").unwrap(), ("api.airtable.com".to_owned(), 443));
+        let place =
+            |url: &str| Place::of(&url.parse().unwrap()).map(|place| (place.host, place.port));
+        assert_eq!(
+            place("https://API.airtable.com/v0").unwrap(),
+            ("api.airtable.com".to_owned(), 443)
+        );
         assert_eq!(place("http://[::1]:9/").unwrap(), ("[::1]".to_owned(), 9));
-        for bad in ["/v0", "ftp://a/", "https://user:secret@a/", "http://a./", "http://2130706433/", "http://127.1/", "http://0x7f.0x1/"] {
+        for bad in [
+            "/v0",
+            "ftp://a/",
+            "https://user:secret@a/",
+            "http://a./",
+            "http://2130706433/",
+            "http://127.1/",
+            "http://0x7f.0x1/",
+        ] {
             let error = place(bad).unwrap_err();
             assert!(codes::CALL_INVALID.is(&error), "{bad}: {error}");
         }
@@ -407,11 +473,22 @@ mod tests {
     #[test]
     fn an_override_keeps_path_and_query() {
         for (base, url, expected) in [
-            ("http://127.0.0.1:9000", "https://api.airtable.com/v0/a?b=c", "http://127.0.0.1:9000/v0/a?b=c"),
-            ("http://sim:9000/airtable/", "https://api.airtable.com/v0/a", "http://sim:9000/airtable/v0/a"),
+            (
+                "http://127.0.0.1:9000",
+                "https://api.airtable.com/v0/a?b=c",
+                "http://127.0.0.1:9000/v0/a?b=c",
+            ),
+            (
+                "http://sim:9000/airtable/",
+                "https://api.airtable.com/v0/a",
+                "http://sim:9000/airtable/v0/a",
+            ),
             ("http://sim:9000", "https://api.airtable.com", "http://sim:9000/"),
         ] {
-            assert_eq!(at(&base.parse().unwrap(), &url.parse().unwrap()).unwrap().to_string(), expected);
+            assert_eq!(
+                at(&base.parse().unwrap(), &url.parse().unwrap()).unwrap().to_string(),
+                expected
+            );
         }
     }
 }

@@ -89,9 +89,10 @@ impl ServiceRoutes {
         match path {
             HostPath::Health => Ok(report(&self.facts.health(&self.service).await)),
             HostPath::Ready => Ok(report(&self.facts.readiness(&self.service).await)),
-            HostPath::Metrics => {
-                Ok(content("text/plain; version=0.0.4; charset=utf-8", self.facts.metrics(&self.service)))
-            }
+            HostPath::Metrics => Ok(content(
+                "text/plain; version=0.0.4; charset=utf-8",
+                self.facts.metrics(&self.service),
+            )),
             HostPath::OpenApi => match self.facts.openapi(&self.service) {
                 Some(document) => Ok(content("application/json", document)),
                 None => Err(codes::REQUEST_NO_ROUTE.error("the service has no OpenAPI document")),
@@ -102,7 +103,10 @@ impl ServiceRoutes {
 
 impl std::fmt::Debug for ServiceRoutes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ServiceRoutes").field("service", &self.service).field("paths", &self.paths).finish_non_exhaustive()
+        f.debug_struct("ServiceRoutes")
+            .field("service", &self.service)
+            .field("paths", &self.paths)
+            .finish_non_exhaustive()
     }
 }
 
@@ -125,9 +129,9 @@ impl Dispatch for ServiceRoutes {
             let error = codes::REQUEST_METHOD.error("the host's own paths are read with GET");
             return Err(error.with(ALLOW_ATTR, "GET, HEAD"));
         }
-        tokio::time::timeout_at(deadline, self.answer(path))
-            .await
-            .unwrap_or_else(|_| Err(codes::DEADLINE_EXCEEDED.error("the service's state could not be learnt in time")))
+        tokio::time::timeout_at(deadline, self.answer(path)).await.unwrap_or_else(|_| {
+            Err(codes::DEADLINE_EXCEEDED.error("the service's state could not be learnt in time"))
+        })
     }
 }
 

@@ -130,7 +130,9 @@ fn openai(status: StatusCode, error: &Error) -> serde_json::Value {
 /// The body was not read, so the request's id is unknown: JSON-RPC 2.0 asks for null then.
 fn mcp(status: StatusCode, error: &Error, correlation: &CorrelationId) -> serde_json::Value {
     let code = match status {
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => -32000,
+        StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::GATEWAY_TIMEOUT => -32000,
         status if status.is_server_error() => -32603,
         _ => -32600,
     };
@@ -195,8 +197,11 @@ mod tests {
         }
         let (status, limited) = body("/v0/app1/T", codes::CALL_PACED.error("wait")).await;
         assert_eq!((status, &limited["errors"][0]["error"]), (429, &json!("RATE_LIMIT_REACHED")));
-        for error in [codes::CALL_OVERLOADED.error("x"), codes::DEADLINE_EXCEEDED.error("x"), codes::INTERNAL.error("x")]
-        {
+        for error in [
+            codes::CALL_OVERLOADED.error("x"),
+            codes::DEADLINE_EXCEEDED.error("x"),
+            codes::INTERNAL.error("x"),
+        ] {
             let (_, answer) = body("/v0/app1/T", error).await;
             assert!(answer["error"]["type"].is_string(), "{answer}");
         }
@@ -207,7 +212,10 @@ mod tests {
         let (status, answer) = body("/v1/models", codes::CALL_PACED.error("wait")).await;
         assert_eq!((status, &answer["error"]["code"]), (429, &json!("rate_limit_exceeded")));
         let (status, answer) = body("/mcp", codes::INTERNAL.error("x")).await;
-        assert_eq!((status, &answer["error"]["code"], &answer["id"]), (500, &json!(-32603), &json!(null)));
+        assert_eq!(
+            (status, &answer["error"]["code"], &answer["id"]),
+            (500, &json!(-32603), &json!(null))
+        );
     }
 
     #[test]
@@ -218,6 +226,9 @@ mod tests {
         assert_eq!(response.headers()["x-envoy-overloaded"], "true");
         let error = codes::REQUEST_METHOD.error("no").with(ALLOW_ATTR, "GET, HEAD");
         let response = Surface::Problem.response(&error, "/x", &CorrelationId::generate());
-        assert_eq!((response.status().as_u16(), &response.headers()["allow"]), (405, &HeaderValue::from_static("GET, HEAD")));
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["allow"]),
+            (405, &HeaderValue::from_static("GET, HEAD"))
+        );
     }
 }

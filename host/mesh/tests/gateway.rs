@@ -1,10 +1,19 @@
 //! The gateway and the host's own paths, in front of a recording service.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 mod support;
 
 use std::{sync::Arc, time::Duration};
 
-use airhost_core::{Body, Call, CallContext, Caller, Deadline, Dispatch, Response, ServiceName, Target, codes};
+use airhost_core::{
+    Body, Call, CallContext, Caller, Deadline, Dispatch, Response, ServiceName, Target, codes,
+};
 use airhost_mesh::{Gateway, HostPaths, Outcome, Report, RouteTable, ServiceFacts, ServiceRoutes};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -61,13 +70,19 @@ fn gateway(next: Arc<dyn Dispatch>) -> Gateway {
 }
 
 fn describing() -> Arc<dyn Dispatch> {
-    Service::new(|call| async move {
+    Service::by(|call| async move {
         let route = call.context.route.as_ref().unwrap();
-        let params: Vec<_> = route.params.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let params: Vec<_> =
+            route.params.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let left = call.context.deadline.remaining().as_secs_f64().ceil();
-        let fields: Vec<_> = ["cookie", "x-from"].iter().filter(|name| call.request.headers().contains_key(**name)).collect();
+        let fields: Vec<_> = ["cookie", "x-from"]
+            .iter()
+            .filter(|name| call.request.headers().contains_key(**name))
+            .collect();
         let text = format!("{} {} left={left} {fields:?}", route.name, params.join(" "));
-        let response = http::Response::builder().header("x-gone", "1").header("access-control-allow-origin", "*");
+        let response = http::Response::builder()
+            .header("x-gone", "1")
+            .header("access-control-allow-origin", "*");
         Ok(response.body(Body::from(text)).unwrap())
     })
 }
@@ -79,7 +94,8 @@ async fn text(response: Response) -> String {
 #[tokio::test]
 async fn the_component_sees_the_route_and_the_client_its_policies() {
     let gateway = gateway(describing());
-    let request = get("/api/v1/users/7").header("cookie", "a=b").header("origin", "https://app.example.com");
+    let request =
+        get("/api/v1/users/7").header("cookie", "a=b").header("origin", "https://app.example.com");
     let response = gateway.dispatch(call(request.body(Body::Empty).unwrap())).await.unwrap();
     let headers = response.headers();
     for (name, value) in [
@@ -95,7 +111,10 @@ async fn the_component_sees_the_route_and_the_client_its_policies() {
         assert_eq!(headers[name], value, "{name}");
     }
     assert!(!headers.contains_key("x-gone") && !headers.contains_key("strict-transport-security"));
-    assert_eq!(&*response.extensions().get::<Outcome>().unwrap().route.as_ref().unwrap().name, "users");
+    assert_eq!(
+        &*response.extensions().get::<Outcome>().unwrap().route.as_ref().unwrap().name,
+        "users"
+    );
     let expected = "users id=7 :service=user-service :auth=required :rewrite=/api/v1/users/7 left=2 [\"x-from\"]";
     assert_eq!(text(response).await, expected);
 }
@@ -110,7 +129,7 @@ async fn encrypted_connections_are_kept_encrypted() {
 
 #[tokio::test]
 async fn preflights_never_reach_the_component() {
-    let gateway = gateway(Service::new(|_| async { panic!("a preflight was passed on") }));
+    let gateway = gateway(Service::by(|_| async { panic!("a preflight was passed on") }));
     let preflight = |path: &str, origin: &str, method: &str| {
         let request = Request::options(path)
             .header("origin", origin)
@@ -118,20 +137,26 @@ async fn preflights_never_reach_the_component() {
             .body(Body::Empty);
         call(request.unwrap())
     };
-    let response =
-        gateway.dispatch(preflight("/api/v1/users/7", "https://app.example.com", "PATCH")).await.unwrap();
+    let response = gateway
+        .dispatch(preflight("/api/v1/users/7", "https://app.example.com", "PATCH"))
+        .await
+        .unwrap();
     assert_eq!(response.status(), 204);
     assert_eq!(response.headers()["access-control-allow-methods"], "GET, PATCH");
-    let response = gateway.dispatch(preflight("/api/v1/users/7", "https://evil.example", "PATCH")).await.unwrap();
+    let response = gateway
+        .dispatch(preflight("/api/v1/users/7", "https://evil.example", "PATCH"))
+        .await
+        .unwrap();
     assert!(!response.headers().contains_key("access-control-allow-origin"));
     // Without a policy it is a request like any other.
-    let error = gateway.dispatch(preflight("/v0/a", "https://app.example.com", "GET")).await.unwrap_err();
+    let error =
+        gateway.dispatch(preflight("/v0/a", "https://app.example.com", "GET")).await.unwrap_err();
     assert!(codes::REQUEST_METHOD.is(&error));
 }
 
 #[tokio::test]
 async fn what_has_no_route_is_refused_here() {
-    let gateway = gateway(Service::new(|_| async { panic!("there is no route") }));
+    let gateway = gateway(Service::by(|_| async { panic!("there is no route") }));
     let cases = [
         ("GET", "/nothing", "request.no-route", ""),
         ("DELETE", "/api/v1/users/7", "request.method", "GET, HEAD, PATCH"),
@@ -145,34 +170,43 @@ async fn what_has_no_route_is_refused_here() {
         let request = Request::builder().method(method).uri(path).body(Body::Empty).unwrap();
         let error = gateway.dispatch(call(request)).await.unwrap_err();
         assert_eq!(error.code, code, "{method} {path}");
-        let allowed = error.attrs.iter().find(|(name, _)| name == "allow").map_or("", |(_, value)| value);
+        let allowed =
+            error.attrs.iter().find(|(name, _)| name == "allow").map_or("", |(_, value)| value);
         assert_eq!(allowed, allow, "{method} {path}");
     }
 }
 
 #[tokio::test]
 async fn errors_behind_the_gateway_have_its_shape_and_policies() {
-    let gateway = gateway(Service::new(|_| async { Err(codes::CALL_PACED.error("wait").retry_after(Duration::from_secs(3))) }));
-    let response = gateway.dispatch(call(get("/v0/app1/T").body(Body::Empty).unwrap())).await.unwrap();
+    let gateway = gateway(Service::by(|_| async {
+        Err(codes::CALL_PACED.error("wait").retry_after(Duration::from_secs(3)))
+    }));
+    let response =
+        gateway.dispatch(call(get("/v0/app1/T").body(Body::Empty).unwrap())).await.unwrap();
     assert_eq!(response.status(), 429);
     assert_eq!(response.headers()["retry-after"], "3");
     assert_eq!(response.headers()["x-content-type-options"], "nosniff");
     assert_eq!(response.extensions().get::<Outcome>().unwrap().flag.as_str(), "RL");
     assert!(text(response).await.contains("RATE_LIMIT_REACHED"));
-    let request = get("/api/v1/users/7").header("origin", "https://app.example.com").body(Body::Empty).unwrap();
+    let request = get("/api/v1/users/7")
+        .header("origin", "https://app.example.com")
+        .body(Body::Empty)
+        .unwrap();
     let response = gateway.dispatch(call(request)).await.unwrap();
     assert_eq!(response.headers()["access-control-allow-origin"], "https://app.example.com");
 }
 
 #[tokio::test]
 async fn a_route_limits_bodies_of_every_kind() {
-    let reading = Service::new(|call| async move {
+    let reading = Service::by(|call| async move {
         let bytes = call.request.into_body().collect(1000).await?;
         Ok(Response::new(Body::from(bytes)))
     });
     let gateway = gateway(reading);
     let streamed = |parts: &'static [&'static str]| {
-        let frames = parts.iter().map(|part| Ok(http_body::Frame::data(Bytes::from_static(part.as_bytes()))));
+        let frames = parts
+            .iter()
+            .map(|part| Ok(http_body::Frame::data(Bytes::from_static(part.as_bytes()))));
         Body::stream(http_body_util::StreamBody::new(futures_util::stream::iter(frames)))
     };
     let cases: Vec<(Body, u16)> = vec![
@@ -190,9 +224,10 @@ async fn a_route_limits_bodies_of_every_kind() {
 
 #[tokio::test(start_paused = true)]
 async fn a_route_s_time_is_kept() {
-    let gateway = gateway(Service::new(|_| std::future::pending()));
+    let gateway = gateway(Service::by(|_| std::future::pending()));
     let began = tokio::time::Instant::now();
-    let response = gateway.dispatch(call(get("/api/v1/users/7").body(Body::Empty).unwrap())).await.unwrap();
+    let response =
+        gateway.dispatch(call(get("/api/v1/users/7").body(Body::Empty).unwrap())).await.unwrap();
     assert_eq!(response.status(), 504);
     assert_eq!(response.extensions().get::<Outcome>().unwrap().flag.as_str(), "UT");
     assert!(began.elapsed() < Duration::from_millis(2200));
@@ -200,7 +235,7 @@ async fn a_route_s_time_is_kept() {
 
 #[tokio::test]
 async fn responses_are_compressed_as_the_client_likes() {
-    let large = Service::new(|_| async {
+    let large = Service::by(|_| async {
         let response = http::Response::builder().header("content-type", "application/json");
         Ok(response.body(Body::from("[1,2,3]".repeat(1000))).unwrap())
     });
@@ -242,7 +277,10 @@ struct Facts;
 #[async_trait]
 impl ServiceFacts for Facts {
     async fn health(&self, service: &ServiceName) -> Report {
-        Report { ok: true, details: serde_json::json!({ "status": "ok", "service": service.as_str() }) }
+        Report {
+            ok: true,
+            details: serde_json::json!({ "status": "ok", "service": service.as_str() }),
+        }
     }
 
     async fn readiness(&self, _: &ServiceName) -> Report {
@@ -261,7 +299,9 @@ impl ServiceFacts for Facts {
 #[tokio::test]
 async fn the_host_answers_for_every_service() {
     let name: ServiceName = "user-service".parse().unwrap();
-    let port = |paths| ServiceRoutes::new(name.clone(), paths, Arc::new(Facts), Service::text("the service"));
+    let port = |paths| {
+        ServiceRoutes::new(name.clone(), paths, Arc::new(Facts), Service::text("the service"))
+    };
     let all = port(HostPaths::default());
     let few = port(HostPaths { metrics: false, openapi: false, ..HostPaths::default() });
     let cases = [
@@ -278,7 +318,8 @@ async fn the_host_answers_for_every_service() {
         assert_eq!(response.status().as_u16(), status, "{path}");
         assert_eq!(text(response).await, body, "{path}");
     }
-    let missing = all.dispatch(call(get("/openapi.json").body(Body::Empty).unwrap())).await.unwrap_err();
+    let missing =
+        all.dispatch(call(get("/openapi.json").body(Body::Empty).unwrap())).await.unwrap_err();
     assert!(codes::REQUEST_NO_ROUTE.is(&missing));
     let written = Request::post("/health").body(Body::Empty).unwrap();
     assert!(codes::REQUEST_METHOD.is(&all.dispatch(call(written)).await.unwrap_err()));
@@ -287,7 +328,12 @@ async fn the_host_answers_for_every_service() {
 #[tokio::test(start_paused = true)]
 async fn a_service_that_does_not_answer_is_given_up() {
     let name: ServiceName = "user-service".parse().unwrap();
-    let port = ServiceRoutes::new(name, HostPaths::default(), Arc::new(Facts), Service::new(|_| std::future::pending()));
+    let port = ServiceRoutes::new(
+        name,
+        HostPaths::default(),
+        Arc::new(Facts),
+        Service::by(|_| std::future::pending()),
+    );
     let error = within(async {
         let mut call = call(get("/x").body(Body::Empty).unwrap());
         call.context.deadline = Deadline::after(Duration::from_secs(1));

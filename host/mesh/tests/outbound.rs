@@ -1,5 +1,12 @@
 //! Calls of services, to services in process and to hosts over real sockets.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 mod support;
 
 use std::{
@@ -13,7 +20,8 @@ use std::{
 };
 
 use airhost_core::{
-    Body, Call, CallContext, Caller, Deadline, Dispatch, Error, Response, ServiceName, Target, Tenant, TrustDomain, codes,
+    Body, Call, CallContext, Caller, Deadline, Dispatch, Error, Response, ServiceName, Target,
+    Tenant, TrustDomain, codes,
 };
 use airhost_manifest::{Injection, Manifest};
 use airhost_mesh::{InjectSecrets, Mesh, OutboundConfig, PortSettings, Roots};
@@ -48,8 +56,17 @@ struct Bearer;
 
 #[async_trait]
 impl InjectSecrets for Bearer {
-    async fn inject(&self, caller: &ServiceName, rules: &[&Injection], call: &mut Call) -> airhost_core::Result<()> {
-        let scope = call.attrs.iter().find(|(name, _)| name == "secret-scope").map_or("", |(_, value)| value);
+    async fn inject(
+        &self,
+        caller: &ServiceName,
+        rules: &[&Injection],
+        call: &mut Call,
+    ) -> airhost_core::Result<()> {
+        let scope = call
+            .attrs
+            .iter()
+            .find(|(name, _)| name == "secret-scope")
+            .map_or("", |(_, value)| value);
         let value = format!("{caller} {} {scope}", rules[0].secret);
         call.request.headers_mut().insert("authorization", HeaderValue::from_str(&value).unwrap());
         Ok(())
@@ -70,7 +87,8 @@ fn get(url: &str) -> Call {
 }
 
 async fn text(response: Response) -> String {
-    String::from_utf8(within(response.into_body().collect(1 << 20)).await.unwrap().to_vec()).unwrap()
+    String::from_utf8(within(response.into_body().collect(1 << 20)).await.unwrap().to_vec())
+        .unwrap()
 }
 
 /// An HTTP server that answers by a function of the request.
@@ -92,7 +110,10 @@ where
                         Ok::<_, Infallible>(response)
                     }
                 });
-                auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await.ok();
+                auto::Builder::new(TokioExecutor::new())
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await
+                    .ok();
             });
         }
     });
@@ -104,18 +125,25 @@ fn ok(text: String) -> http::Response<Full<Bytes>> {
 }
 
 fn private(address: SocketAddr, more: &str) -> Manifest {
-    manifest(&format!("[[egress]]\nhost = \"{address}\"\nscheme = \"http\"\nprivate = true\n{more}"))
+    manifest(&format!(
+        "[[egress]]\nhost = \"{address}\"\nscheme = \"http\"\nprivate = true\n{more}"
+    ))
 }
 
 #[tokio::test]
 async fn services_call_whom_their_manifest_lists() {
-    let local = Service::new(|call| async move {
+    let local = Service::by(|call| async move {
         assert!(matches!(&call.request.body(), Body::Bytes(_)), "the body is moved as it is");
         Ok(Response::new(call.request.into_body()))
     });
-    let mesh = mesh(local, OutboundConfig::default(), &manifest("[calls]\nservices = [\"permission-service\"]\n"));
+    let mesh = mesh(
+        local,
+        OutboundConfig::default(),
+        &manifest("[calls]\nservices = [\"permission-service\"]\n"),
+    );
     let to = |caller: Caller, service: &str| {
-        let mut call = from_service("caller", Request::post("http://s/").body(Body::from("moved")).unwrap());
+        let mut call =
+            from_service("caller", Request::post("http://s/").body(Body::from("moved")).unwrap());
         call.context.caller = caller;
         call.target = Target::Service(service.parse().unwrap());
         call
@@ -129,7 +157,9 @@ async fn services_call_whom_their_manifest_lists() {
     for (caller, target) in allowed {
         assert_eq!(text(mesh.dispatch(to(caller, target)).await.unwrap()).await, "moved");
     }
-    for (caller, target) in [(service("caller"), "auth-service"), (service("stranger"), "permission-service")] {
+    for (caller, target) in
+        [(service("caller"), "auth-service"), (service("stranger"), "permission-service")]
+    {
         let error = mesh.dispatch(to(caller, target)).await.unwrap_err();
         assert!(codes::CALL_DENIED.is(&error), "{error}");
     }
@@ -144,7 +174,8 @@ async fn services_call_whom_their_manifest_lists() {
 #[tokio::test]
 async fn a_granted_host_is_called_with_what_travels_and_no_more() {
     let address = host(|request| {
-        let mut names: Vec<_> = request.headers().keys().map(|name| name.as_str().to_owned()).collect();
+        let mut names: Vec<_> =
+            request.headers().keys().map(|name| name.as_str().to_owned()).collect();
         names.sort();
         ok(format!("{} {names:?}", request.headers()["host"].to_str().unwrap()))
     })
@@ -158,7 +189,10 @@ async fn a_granted_host_is_called_with_what_travels_and_no_more() {
         .header("accept", "*/*")
         .body(Body::Empty);
     let response = mesh.dispatch(from_service("caller", request.unwrap())).await.unwrap();
-    assert_eq!(text(response).await, format!("{address} [\"accept\", \"host\", \"traceparent\", \"x-correlation-id\"]"));
+    assert_eq!(
+        text(response).await,
+        format!("{address} [\"accept\", \"host\", \"traceparent\", \"x-correlation-id\"]")
+    );
 }
 
 #[tokio::test]
@@ -191,23 +225,33 @@ async fn what_is_not_granted_is_denied() {
 #[tokio::test]
 async fn redirects_are_answers() {
     let address = host(|_| {
-        http::Response::builder().status(302).header("location", "http://169.254.169.254/").body(Full::default()).unwrap()
+        http::Response::builder()
+            .status(302)
+            .header("location", "http://169.254.169.254/")
+            .body(Full::default())
+            .unwrap()
     })
     .await;
     let mesh = mesh(Service::echo(), OutboundConfig::default(), &private(address, ""));
     let response = mesh.dispatch(get(&format!("http://{address}/"))).await.unwrap();
-    assert_eq!((response.status().as_u16(), &response.headers()["location"]), (302, &HeaderValue::from_static("http://169.254.169.254/")));
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["location"]),
+        (302, &HeaderValue::from_static("http://169.254.169.254/"))
+    );
 }
 
 #[tokio::test]
 async fn an_override_leads_elsewhere_with_the_grants_and_secrets_of_the_name() {
     let address = host(|request| {
-        let field = |name: &str| request.headers().get(name).map_or("", |value| value.to_str().unwrap());
+        let field =
+            |name: &str| request.headers().get(name).map_or("", |value| value.to_str().unwrap());
         ok(format!("{} {} {}", request.uri(), field("host"), field("authorization")))
     })
     .await;
     let mut config = OutboundConfig::default();
-    config.overrides.insert("api.airtable.com".to_owned(), format!("http://{address}").parse().unwrap());
+    config
+        .overrides
+        .insert("api.airtable.com".to_owned(), format!("http://{address}").parse().unwrap());
     let manifest = manifest(
         "[[egress]]\nhost = \"api.airtable.com\"\n[secrets]\nnames = [\"connection/*\"]\n[[secrets.inject]]\nhost = \"api.airtable.com\"\nheader = \"authorization\"\nvalue = \"Bearer {secret}\"\nsecret = \"connection/{scope}\"\n",
     );
@@ -215,7 +259,10 @@ async fn an_override_leads_elsewhere_with_the_grants_and_secrets_of_the_name() {
     let mut call = get("https://api.airtable.com/v0/app1/T?a=b");
     call.attrs.push(("secret-scope".to_owned(), "c7".to_owned()));
     let response = within(mesh.dispatch(call)).await.unwrap();
-    assert_eq!(text(response).await, "/v0/app1/T?a=b api.airtable.com caller connection/{scope} c7");
+    assert_eq!(
+        text(response).await,
+        "/v0/app1/T?a=b api.airtable.com caller connection/{scope} c7"
+    );
 }
 
 #[tokio::test]
@@ -228,7 +275,8 @@ async fn calls_are_paced_by_base_and_rest_after_429() {
         http::Response::builder().status(status).body(Full::default()).unwrap()
     })
     .await;
-    let pace = "[[egress.pace]]\nkey = \"path:2\"\nrate = 2\nper = \"1h\"\npause-after-429 = \"30s\"\n";
+    let pace =
+        "[[egress.pace]]\nkey = \"path:2\"\nrate = 2\nper = \"1h\"\npause-after-429 = \"30s\"\n";
     let mesh = mesh(Service::echo(), OutboundConfig::default(), &private(address, pace));
     let to = |path: &str| get(&format!("http://{address}{path}"));
     for _ in 0..2 {
@@ -315,6 +363,7 @@ async fn an_answer_ends_at_the_deadline() {
     let address = socket.local_addr().unwrap();
     tokio::spawn(async move {
         let (mut stream, _) = socket.accept().await.unwrap();
+        stream.readable().await.unwrap();
         stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc").await.unwrap();
         std::future::pending::<()>().await;
     });
@@ -330,7 +379,8 @@ async fn an_answer_ends_at_the_deadline() {
 async fn tls_is_verified() {
     let signed = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let key = rustls::pki_types::PrivateKeyDer::try_from(signed.signing_key.serialize_der()).unwrap();
+    let key =
+        rustls::pki_types::PrivateKeyDer::try_from(signed.signing_key.serialize_der()).unwrap();
     let mut tls = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
@@ -349,17 +399,24 @@ async fn tls_is_verified() {
                 let service = service_fn(|request: Request<Incoming>| async move {
                     Ok::<_, Infallible>(ok(format!("{:?}", request.version())))
                 });
-                auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await.ok();
+                auto::Builder::new(TokioExecutor::new())
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await
+                    .ok();
             });
         }
     });
-    let manifest = manifest(&format!("[[egress]]\nhost = \"127.0.0.1:{0}\"\nprivate = true\n[[egress]]\nhost = \"localhost:{0}\"\nprivate = true\n", address.port()));
+    let manifest = manifest(&format!(
+        "[[egress]]\nhost = \"127.0.0.1:{0}\"\nprivate = true\n[[egress]]\nhost = \"localhost:{0}\"\nprivate = true\n",
+        address.port()
+    ));
     let by_name = format!("https://localhost:{}/", address.port());
     let strict = mesh(Service::echo(), OutboundConfig::default(), &manifest);
     let error = within(strict.dispatch(get(&by_name))).await.unwrap_err();
     assert!(codes::CALL_UNREACHABLE.is(&error), "an unknown issuer: {error}");
     let roots = Roots::WebPkiAnd(signed.cert.pem().into_bytes());
-    let trusting = mesh(Service::echo(), OutboundConfig { roots, ..OutboundConfig::default() }, &manifest);
+    let trusting =
+        mesh(Service::echo(), OutboundConfig { roots, ..OutboundConfig::default() }, &manifest);
     assert_eq!(text(within(trusting.dispatch(get(&by_name))).await.unwrap()).await, "HTTP/2.0");
     let error = within(trusting.dispatch(get(&format!("https://{address}/")))).await.unwrap_err();
     assert!(codes::CALL_UNREACHABLE.is(&error), "another name: {error}");
@@ -384,14 +441,21 @@ async fn a_switch_of_protocols_goes_through_gateway_and_host() {
                 tokio::io::copy(&mut read, &mut write).await.unwrap();
                 write.shutdown().await.unwrap();
             });
-            let response = http::Response::builder().status(101).header("connection", "upgrade").header("upgrade", "websocket");
+            let response = http::Response::builder()
+                .status(101)
+                .header("connection", "upgrade")
+                .header("upgrade", "websocket");
             Ok::<_, Infallible>(response.body(Full::<Bytes>::default()).unwrap())
         });
-        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades().await.unwrap();
+        hyper::server::conn::http1::Builder::new()
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades()
+            .await
+            .unwrap();
     });
     let mesh = Arc::new(mesh(Service::echo(), OutboundConfig::default(), &private(address, "")));
     // What `proxy(call)` does: the request goes on with its extensions.
-    let proxy = Service::new(move |call| {
+    let proxy = Service::by(move |call| {
         let mesh = Arc::clone(&mesh);
         async move {
             let (mut parts, body) = call.request.into_parts();

@@ -51,7 +51,8 @@ impl Coding {
     pub(crate) fn negotiate(request: &HeaderMap) -> Option<Self> {
         let mut weights = [None; 3];
         let mut any = None;
-        let fields = request.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+        let fields =
+            request.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
         for item in fields.flat_map(|field| field.split(',')) {
             let mut parts = item.split(';').map(str::trim);
             let name = parts.next().unwrap_or("");
@@ -63,7 +64,9 @@ impl Coding {
                 any = Some(weight);
             }
             for (at, coding) in Self::ALL.iter().enumerate() {
-                if name.eq_ignore_ascii_case(coding.name()) || (*coding == Self::Gzip && name.eq_ignore_ascii_case("x-gzip")) {
+                if name.eq_ignore_ascii_case(coding.name())
+                    || (*coding == Self::Gzip && name.eq_ignore_ascii_case("x-gzip"))
+                {
                     weights[at] = Some(weight);
                 }
             }
@@ -101,7 +104,13 @@ pub(crate) fn compress(mut response: Response, coding: Option<Coding>) -> Respon
             Err(error) => Body::stream(Broken(Some(error))),
         },
         body => match Encoder::new(coding) {
-            Ok(encoder) => Body::stream(Compressed { body, encoder: Some(encoder), ahead: Bytes::new(), dirty: false, trailers: None }),
+            Ok(encoder) => Body::stream(Compressed {
+                body,
+                encoder: Some(encoder),
+                ahead: Bytes::new(),
+                dirty: false,
+                trailers: None,
+            }),
             Err(error) => Body::stream(Broken(Some(error))),
         },
     })
@@ -111,33 +120,48 @@ fn is_eligible(response: &Response) -> bool {
     let status = response.status();
     let headers = response.headers();
     let has_content = !status.is_informational()
-        && !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED | StatusCode::PARTIAL_CONTENT);
+        && !matches!(
+            status,
+            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED | StatusCode::PARTIAL_CONTENT
+        );
     let transformable = !headers.contains_key(header::CONTENT_ENCODING)
         && !headers.contains_key(header::CONTENT_RANGE)
-        && !headers
-            .get_all(header::CACHE_CONTROL)
-            .iter()
-            .any(|value| value.to_str().is_ok_and(|value| value.to_ascii_lowercase().contains("no-transform")));
+        && !headers.get_all(header::CACHE_CONTROL).iter().any(|value| {
+            value.to_str().is_ok_and(|value| value.to_ascii_lowercase().contains("no-transform"))
+        });
     has_content
         && transformable
         && !response.body().is_end_stream()
-        && headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(is_compressible)
+        && headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .is_some_and(is_compressible)
 }
 
 fn is_compressible(content_type: &str) -> bool {
     let kind = content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
     match kind.as_str() {
         "text/event-stream" => false,
-        "application/json" | "application/javascript" | "application/xml" | "application/graphql"
-        | "application/x-ndjson" | "application/yaml" | "application/wasm" | "image/svg+xml"
-        | "application/manifest+json" | "application/sql" => true,
+        "application/json"
+        | "application/javascript"
+        | "application/xml"
+        | "application/graphql"
+        | "application/x-ndjson"
+        | "application/yaml"
+        | "application/wasm"
+        | "image/svg+xml"
+        | "application/manifest+json"
+        | "application/sql" => true,
         kind => kind.starts_with("text/") || kind.ends_with("+json") || kind.ends_with("+xml"),
     }
 }
 
 /// The bytes are other ones now, the content is the same (RFC 9110, section 8.8.1).
 fn weaken_etag(headers: &mut HeaderMap) {
-    let weak = headers.get(header::ETAG).and_then(|etag| etag.to_str().ok()).filter(|etag| !etag.starts_with("W/"));
+    let weak = headers
+        .get(header::ETAG)
+        .and_then(|etag| etag.to_str().ok())
+        .filter(|etag| !etag.starts_with("W/"));
     if let Some(weak) = weak.and_then(|etag| HeaderValue::from_str(&format!("W/{etag}")).ok()) {
         headers.insert(header::ETAG, weak);
     }
@@ -158,9 +182,10 @@ enum Encoder {
 impl Encoder {
     fn new(coding: Coding) -> io::Result<Self> {
         Ok(match coding {
-            Coding::Gzip => {
-                Self::Gzip(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(GZIP_LEVEL)))
-            }
+            Coding::Gzip => Self::Gzip(flate2::write::GzEncoder::new(
+                Vec::new(),
+                flate2::Compression::new(GZIP_LEVEL),
+            )),
             Coding::Brotli => Self::Brotli(Box::new(brotli::CompressorWriter::new(
                 Vec::new(),
                 PIECE,
@@ -265,7 +290,10 @@ impl HttpBody for Compressed {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.step(cx).map(|step| match step {
             Err(error) => {
                 self.encoder = None;
@@ -285,7 +313,10 @@ impl HttpBody for Broken {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         Poll::Ready(self.0.take().map(|error| Err(BodyError::Truncated(Box::new(error)))))
     }
 }

@@ -29,19 +29,32 @@ pub(crate) struct CorsPolicy {
 enum Origin {
     Exact(String),
     /// `https://*.example.com` as `https://` and `.example.com`.
-    Below { scheme: String, suffix: String },
+    Below {
+        scheme: String,
+        suffix: String,
+    },
 }
 
 impl CorsPolicy {
     pub(crate) fn compile(from: &file::Cors) -> Result<Self, String> {
         let any_origin = from.origins.iter().any(|origin| origin == "*");
         if any_origin && from.credentials {
-            return Err("credentials cannot be allowed to every origin: name the origins".to_owned());
+            return Err(
+                "credentials cannot be allowed to every origin: name the origins".to_owned()
+            );
         }
-        let origins = from.origins.iter().filter(|origin| *origin != "*").map(|text| origin(text)).collect::<Result<_, _>>()?;
-        let headers: Vec<HeaderName> = from.headers.iter().map(|name| header_name(name)).collect::<Result<_, _>>()?;
-        let expose: Vec<HeaderName> = from.expose.iter().map(|name| header_name(name)).collect::<Result<_, _>>()?;
-        let expose = if expose.is_empty() { None } else { HeaderValue::from_str(&joined(&expose)).ok() };
+        let origins = from
+            .origins
+            .iter()
+            .filter(|origin| *origin != "*")
+            .map(|text| origin(text))
+            .collect::<Result<_, _>>()?;
+        let headers: Vec<HeaderName> =
+            from.headers.iter().map(|name| header_name(name)).collect::<Result<_, _>>()?;
+        let expose: Vec<HeaderName> =
+            from.expose.iter().map(|name| header_name(name)).collect::<Result<_, _>>()?;
+        let expose =
+            if expose.is_empty() { None } else { HeaderValue::from_str(&joined(&expose)).ok() };
         let max_age = from.max_age.unwrap_or(MAX_AGE).as_secs();
         Ok(Self {
             any_origin,
@@ -108,7 +121,8 @@ impl CorsPolicy {
         let origin = if self.any_origin { HeaderValue::from_static("*") } else { origin.clone() };
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         if self.credentials {
-            headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+            headers
+                .insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
         }
     }
 
@@ -130,10 +144,15 @@ impl CorsPolicy {
 
 fn origin(text: &str) -> Result<Origin, String> {
     let text = text.to_ascii_lowercase();
-    let wrong = || format!("`{text}` is not an origin: write `https://app.example.com` or `https://*.example.com`");
+    let wrong = || {
+        format!(
+            "`{text}` is not an origin: write `https://app.example.com` or `https://*.example.com`"
+        )
+    };
     let (scheme, host) = text.split_once("://").ok_or_else(wrong)?;
     let bare = host.strip_prefix("*.").unwrap_or(host);
-    if !matches!(scheme, "http" | "https") || bare.is_empty() || bare.contains(['/', '*', '?', '@']) {
+    if !matches!(scheme, "http" | "https") || bare.is_empty() || bare.contains(['/', '*', '?', '@'])
+    {
         return Err(wrong());
     }
     Ok(match host.strip_prefix('*') {
@@ -202,6 +221,8 @@ mod tests {
         assert_eq!(headers["access-control-allow-headers"], "content-type");
         assert_eq!(headers["access-control-allow-credentials"], "true");
         request.insert("origin", HeaderValue::from_static("https://evil.example"));
-        assert!(!policy.preflight(&request, &[]).headers().contains_key("access-control-allow-origin"));
+        assert!(
+            !policy.preflight(&request, &[]).headers().contains_key("access-control-allow-origin")
+        );
     }
 }

@@ -168,17 +168,18 @@ fn one_or_more<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Err
 fn optional_duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
     let text = String::deserialize(from)?;
     let units = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
-    let millis = quantity(&text, &units)
-        .ok_or_else(|| de::Error::custom(format!("`{text}` is not a duration: write 250ms, 10s, 5m or 1h")))?;
+    let millis = quantity(&text, &units).ok_or_else(|| {
+        de::Error::custom(format!("`{text}` is not a duration: write 250ms, 10s, 5m or 1h"))
+    })?;
     Ok(Some(Duration::from_millis(millis)))
 }
 
 fn optional_size<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
     let text = String::deserialize(from)?;
     let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("B", 1)];
-    quantity(&text, &units)
-        .map(Some)
-        .ok_or_else(|| de::Error::custom(format!("`{text}` is not a size: write 512B, 64KiB, 10MiB or 2GiB")))
+    quantity(&text, &units).map(Some).ok_or_else(|| {
+        de::Error::custom(format!("`{text}` is not a size: write 512B, 64KiB, 10MiB or 2GiB"))
+    })
 }
 
 /// A positive whole number with a unit.

@@ -131,7 +131,9 @@ impl HostPattern {
             Self::Exact(name) => host.eq_ignore_ascii_case(name),
             Self::Suffix(suffix) => {
                 host.len() > suffix.len()
-                    && host.get(host.len() - suffix.len()..).is_some_and(|end| end.eq_ignore_ascii_case(suffix))
+                    && host
+                        .get(host.len() - suffix.len()..)
+                        .is_some_and(|end| end.eq_ignore_ascii_case(suffix))
             }
         }
     }
@@ -195,7 +197,10 @@ impl RouteTable {
     pub fn parse<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, Error> {
         let mut parsed = Vec::new();
         for (name, text) in files {
-            let file: File = if text.lines().all(|line| line.trim().is_empty() || line.trim().starts_with('#')) {
+            let file: File = if text
+                .lines()
+                .all(|line| line.trim().is_empty() || line.trim().starts_with('#'))
+            {
                 File::default()
             } else {
                 serde_saphyr::from_str(text).map_err(|error| {
@@ -214,7 +219,9 @@ impl RouteTable {
                     let message = format!("there is another route named `{}`", route.value.name);
                     return Err(invalid(file, route.referenced, message));
                 }
-                table.add(&route.value, &policies).map_err(|message| invalid(file, route.referenced, message))?;
+                table
+                    .add(&route.value, &policies)
+                    .map_err(|message| invalid(file, route.referenced, message))?;
             }
         }
         table.trie.sort(&|entry: &Entry| {
@@ -239,11 +246,13 @@ impl RouteTable {
                 Some(rewrite) => Some(compile_rewrite(rewrite, &names)?),
             };
             let entries = self.trie.at(&segments);
-            if let Some(other) = entries
-                .iter()
-                .find(|other| other.route.same_conditions(&route) && other.route.shares_a_method(&route))
-            {
-                return Err(format!("`{}` and `{}` take the same requests at `{template}`", other.route.name, route.name));
+            if let Some(other) = entries.iter().find(|other| {
+                other.route.same_conditions(&route) && other.route.shares_a_method(&route)
+            }) {
+                return Err(format!(
+                    "`{}` and `{}` take the same requests at `{template}`",
+                    other.route.name, route.name
+                ));
             }
             entries.push(Entry { route: Arc::clone(&route), names, rewrite });
         }
@@ -252,13 +261,22 @@ impl RouteTable {
     }
 
     /// The route for a request.
-    pub(crate) fn find(&self, method: &Method, host: &str, path: &str, headers: &HeaderMap) -> Lookup {
+    pub(crate) fn find(
+        &self,
+        method: &Method,
+        host: &str,
+        path: &str,
+        headers: &HeaderMap,
+    ) -> Lookup {
         let host = without_port(host);
         let mut allowed = Vec::new();
         let found = self.trie.find(path, &mut |Found { values, captures }| {
             for entry in values.iter().filter(|entry| entry.route.takes(host, headers)) {
                 if entry.route.takes_method(method) {
-                    return Some(Lookup::Route(Arc::clone(&entry.route), Arc::new(entry.matched(path, &captures))));
+                    return Some(Lookup::Route(
+                        Arc::clone(&entry.route),
+                        Arc::new(entry.matched(path, &captures)),
+                    ));
                 }
                 allowed.extend(entry.route.methods.iter().cloned());
             }
@@ -281,7 +299,8 @@ impl Entry {
         for (name, part) in self.names.iter().zip(captures) {
             params.push((name.clone(), trie::decode(part)));
         }
-        let mut attribute = |name: &str, value: &str| params.push((name.to_owned(), value.to_owned()));
+        let mut attribute =
+            |name: &str, value: &str| params.push((name.to_owned(), value.to_owned()));
         attribute(":service", route.service.as_str());
         attribute(":auth", route.auth.as_str());
         if let Some(rate) = &route.rate {
@@ -349,7 +368,10 @@ fn compile(from: &file::Route, policies: &Policies) -> Result<Route, String> {
     }
     Ok(Route {
         name: from.name.as_str().into(),
-        service: from.service.parse().map_err(|error: airhost_core::NameError| error.to_string())?,
+        service: from
+            .service
+            .parse()
+            .map_err(|error: airhost_core::NameError| error.to_string())?,
         auth: from.auth,
         rate: from.rate.clone(),
         cache: from.cache,
@@ -357,8 +379,16 @@ fn compile(from: &file::Route, policies: &Policies) -> Result<Route, String> {
         body: from.body,
         compression: from.compression,
         cors: pick(&policies.cors, from.cors.as_ref(), "cors")?,
-        request_headers: pick(&policies.request_headers, from.request_headers.as_ref(), "request-headers")?,
-        response_headers: pick(&policies.response_headers, from.response_headers.as_ref(), "response-headers")?,
+        request_headers: pick(
+            &policies.request_headers,
+            from.request_headers.as_ref(),
+            "request-headers",
+        )?,
+        response_headers: pick(
+            &policies.response_headers,
+            from.response_headers.as_ref(),
+            "response-headers",
+        )?,
         methods: methods(&from.methods)?,
         paths: from.path.clone(),
         hosts: from.hosts.iter().map(|host| host_pattern(host)).collect::<Result<_, _>>()?,
@@ -380,7 +410,12 @@ impl Policies {
         for (file, content) in files {
             collect(file, &content.cors, &mut policies.cors, CorsPolicy::compile)?;
             collect(file, &content.request_headers, &mut policies.request_headers, header_policy)?;
-            collect(file, &content.response_headers, &mut policies.response_headers, header_policy)?;
+            collect(
+                file,
+                &content.response_headers,
+                &mut policies.response_headers,
+                header_policy,
+            )?;
         }
         Ok(policies)
     }
@@ -393,22 +428,37 @@ fn collect<F, T>(
     compile: impl Fn(&F) -> Result<T, String>,
 ) -> Result<(), Error> {
     for (name, policy) in from {
-        let compiled = compile(&policy.value).map_err(|message| invalid(file, policy.referenced, message))?;
+        let compiled =
+            compile(&policy.value).map_err(|message| invalid(file, policy.referenced, message))?;
         if to.insert(name.clone(), Arc::new(compiled)).is_some() {
-            return Err(invalid(file, policy.referenced, format!("there is another policy named `{name}`")));
+            return Err(invalid(
+                file,
+                policy.referenced,
+                format!("there is another policy named `{name}`"),
+            ));
         }
     }
     Ok(())
 }
 
-fn pick<T>(from: &BTreeMap<String, Arc<T>>, name: Option<&String>, kind: &str) -> Result<Option<Arc<T>>, String> {
+fn pick<T>(
+    from: &BTreeMap<String, Arc<T>>,
+    name: Option<&String>,
+    kind: &str,
+) -> Result<Option<Arc<T>>, String> {
     let Some(name) = name else { return Ok(None) };
-    from.get(name).cloned().map(Some).ok_or_else(|| format!("there is no policy `{name}` under `{kind}`"))
+    from.get(name)
+        .cloned()
+        .map(Some)
+        .ok_or_else(|| format!("there is no policy `{name}` under `{kind}`"))
 }
 
 fn header_policy(from: &file::Headers) -> Result<HeaderPolicy, String> {
     let fields = |fields: &BTreeMap<String, String>| {
-        fields.iter().map(|(name, value)| Ok((header_name(name)?, header_value(value)?))).collect::<Result<_, String>>()
+        fields
+            .iter()
+            .map(|(name, value)| Ok((header_name(name)?, header_value(value)?)))
+            .collect::<Result<_, String>>()
     };
     Ok(HeaderPolicy {
         set: fields(&from.set)?,
@@ -429,7 +479,8 @@ pub(crate) fn methods(names: &[String]) -> Result<Vec<Method>, String> {
     let mut methods = Vec::new();
     for name in names {
         // Methods are case-sensitive; a lower-case one is a slip that would never match.
-        let method = Method::from_bytes(name.as_bytes()).ok().filter(|_| *name == name.to_ascii_uppercase());
+        let method =
+            Method::from_bytes(name.as_bytes()).ok().filter(|_| *name == name.to_ascii_uppercase());
         methods.push(method.ok_or_else(|| format!("`{name}` is not a method"))?);
     }
     Ok(methods)
@@ -437,23 +488,37 @@ pub(crate) fn methods(names: &[String]) -> Result<Vec<Method>, String> {
 
 fn host_pattern(host: &str) -> Result<HostPattern, String> {
     let (name, pattern) = match host.strip_prefix('*') {
-        Some(suffix) => (suffix.strip_prefix('.').unwrap_or(""), HostPattern::Suffix(suffix.to_owned())),
+        Some(suffix) => {
+            (suffix.strip_prefix('.').unwrap_or(""), HostPattern::Suffix(suffix.to_owned()))
+        }
         None => (host, HostPattern::Exact(host.to_owned())),
     };
-    let valid = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.[]:".contains(&b));
-    if valid { Ok(pattern) } else { Err(format!("`{host}` is not a host: write a name, or `*.` and a name")) }
+    let valid = !name.is_empty()
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.[]:".contains(&b));
+    if valid {
+        Ok(pattern)
+    } else {
+        Err(format!("`{host}` is not a host: write a name, or `*.` and a name"))
+    }
 }
 
 /// The host of `host[:port]`, with an IPv6 address in its brackets.
 fn without_port(authority: &str) -> &str {
     match authority.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) && !host.ends_with(':') => host,
+        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) && !host.ends_with(':') => {
+            host
+        }
         _ => authority,
     }
 }
 
 fn invalid(file: &str, at: Location, message: impl Into<String>) -> Error {
-    Error::Invalid { file: file.to_owned(), line: at.line(), column: at.column(), message: message.into() }
+    Error::Invalid {
+        file: file.to_owned(),
+        line: at.line(),
+        column: at.column(),
+        message: message.into(),
+    }
 }
 
 #[cfg(test)]

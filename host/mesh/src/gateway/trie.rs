@@ -47,7 +47,11 @@ pub(crate) fn parse(template: &str) -> Result<Vec<Segment>, TemplateError> {
                     segment
                 }
                 None if !part.contains(['{', '}', '*']) => Segment::Text(part.to_owned()),
-                _ => return Err(fail("`{name}` and `**` must be whole segments; a name is a-z, 0-9, _ and -")),
+                _ => {
+                    return Err(fail(
+                        "`{name}` and `**` must be whole segments; a name is a-z, 0-9, _ and -",
+                    ));
+                }
             },
         });
     }
@@ -55,7 +59,10 @@ pub(crate) fn parse(template: &str) -> Result<Vec<Segment>, TemplateError> {
 }
 
 fn is_name(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-')
+    !name.is_empty()
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-')
 }
 
 /// A match: which values, and the undecoded parts of the path that the template's names (and
@@ -170,8 +177,18 @@ mod tests {
 
     #[test]
     fn the_most_specific_template_wins() {
-        let trie = trie(&["/", "/v0/**", "/v0/meta/**", "/v0/{base}/{table}", "/users/{id}", "/users/me", "/a/{x}/c", "/a/b/**"]);
-        let cases: &[(&str, Option<(&str, &[&str])>)] = &[
+        let trie = trie(&[
+            "/",
+            "/v0/**",
+            "/v0/meta/**",
+            "/v0/{base}/{table}",
+            "/users/{id}",
+            "/users/me",
+            "/a/{x}/c",
+            "/a/b/**",
+        ]);
+        type Expected<'a> = Option<(&'a str, &'a [&'a str])>;
+        let cases: &[(&str, Expected<'_>)] = &[
             ("/", Some(("/", &[]))),
             ("/v0", Some(("/v0/**", &[""]))),
             ("/v0/", Some(("/v0/**", &[""]))),
@@ -190,14 +207,19 @@ mod tests {
         ];
         for (path, expected) in cases {
             let found = trie.find(path, &mut |found| Some((found.values[0], found.captures)));
-            assert_eq!(found, expected.map(|(template, captures)| (template, captures.to_vec())), "{path}");
+            assert_eq!(
+                found,
+                expected.map(|(template, captures)| (template, captures.to_vec())),
+                "{path}"
+            );
         }
     }
 
     #[test]
     fn a_refused_match_leads_to_the_next() {
         let trie = trie(&["/v0/{base}/x", "/v0/**"]);
-        let found = trie.find("/v0/b/x", &mut |found| (found.values[0] == "/v0/**").then_some(found.captures));
+        let found = trie
+            .find("/v0/b/x", &mut |found| (found.values[0] == "/v0/**").then_some(found.captures));
         assert_eq!(found, Some(vec!["b/x"]));
     }
 

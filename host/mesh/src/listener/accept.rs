@@ -33,7 +33,12 @@ const CONNECTION_WINDOW: u32 = 1 << 20;
 const PENDING_RESETS: usize = 20;
 
 /// Accepts until it is told to stop.
-pub(crate) async fn run(socket: TcpListener, port: Arc<Port>, stop: CancellationToken, cut: CancellationToken) {
+pub(crate) async fn run(
+    socket: TcpListener,
+    port: Arc<Port>,
+    stop: CancellationToken,
+    cut: CancellationToken,
+) {
     let builder = Arc::new(builder(&port));
     let slots = Arc::new(Semaphore::new(port.config.connections.clamp(1, Semaphore::MAX_PERMITS)));
     let patience = Patience::new(&port.config);
@@ -90,7 +95,9 @@ async fn accept(
 fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
     )
 }
 
@@ -138,7 +145,11 @@ where
 
 impl<I, S> Graceful for auto::UpgradeableConnection<'_, I, S, TokioExecutor>
 where
-    S: hyper::service::Service<http::Request<Incoming>, Response = http::Response<ResponseBody>, Error = Infallible>,
+    S: hyper::service::Service<
+            http::Request<Incoming>,
+            Response = http::Response<ResponseBody>,
+            Error = Infallible,
+        >,
     S::Future: Send + 'static,
     I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
 {

@@ -32,7 +32,12 @@ pub(crate) struct RequestBody {
 }
 
 impl RequestBody {
-    pub(crate) fn new(incoming: Incoming, marks: Arc<Marks>, received: Arc<AtomicU64>, limit: u64) -> Self {
+    pub(crate) fn new(
+        incoming: Incoming,
+        marks: Arc<Marks>,
+        received: Arc<AtomicU64>,
+        limit: u64,
+    ) -> Self {
         Self { incoming, marks, received, limit, awaited: false }
     }
 

@@ -43,7 +43,10 @@ impl Peer {
 
     /// Whether the client's own connection is encrypted, as a trusted proxy says.
     pub(crate) fn forwarded_https(&self, headers: &HeaderMap) -> bool {
-        self.trusted && headers.get("x-forwarded-proto").is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"https"))
+        self.trusted
+            && headers
+                .get("x-forwarded-proto")
+                .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"https"))
     }
 }
 
@@ -84,7 +87,11 @@ mod tests {
                 headers.append("x-forwarded-for", field.parse().unwrap());
             }
             let peer = Peer::new(peer.parse().unwrap(), &trusted);
-            assert_eq!(peer.client(&headers, &trusted), client.parse::<IpAddr>().unwrap(), "{peer:?} {fields:?}");
+            assert_eq!(
+                peer.client(&headers, &trusted),
+                client.parse::<IpAddr>().unwrap(),
+                "{peer:?} {fields:?}"
+            );
         }
     }
 }

@@ -25,6 +25,9 @@ const LONGEST_TICK: Duration = Duration::from_millis(2500);
 /// A connection that was told to close and has nothing to do any more is cut after this.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// How every HTTP/2 connection begins, and no HTTP/1 request.
+const H2_PREFACE: &[u8] = b"PRI *";
+
 /// The marks that a connection's socket and bodies leave.
 #[derive(Debug, Default)]
 pub(crate) struct Marks {
@@ -51,12 +54,9 @@ pub(crate) struct Marks {
 
 impl Marks {
     /// Marks the arrival of a request.
-    pub(crate) fn request_begins(&self, http2: bool) {
+    pub(crate) fn request_begins(&self) {
         self.in_flight.fetch_add(1, Relaxed);
         self.head_begun.store(false, Relaxed);
-        if http2 {
-            self.http2.store(true, Relaxed);
-        }
     }
 
     /// Marks the end of a response.
@@ -86,7 +86,11 @@ impl Marks {
 }
 
 fn count(counter: &AtomicUsize, up: bool) {
-    if up { counter.fetch_add(1, Relaxed) } else { counter.fetch_sub(1, Relaxed) };
+    if up {
+        counter.fetch_add(1, Relaxed)
+    } else {
+        counter.fetch_sub(1, Relaxed)
+    };
 }
 
 /// A socket that leaves marks.
@@ -114,12 +118,19 @@ impl<S> MarkedIo<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for MarkedIo<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let result = Pin::new(&mut self.io).poll_read(cx, buf);
         let bytes = buf.filled().len() - before;
         if bytes > 0 {
-            self.marks.read.fetch_add(bytes as u64, Relaxed);
+            let first = self.marks.read.fetch_add(bytes as u64, Relaxed) == 0;
+            if first && buf.filled()[before..].starts_with(H2_PREFACE) {
+                self.marks.http2.store(true, Relaxed);
+            }
             if self.marks.idle() {
                 self.marks.head_begun.store(true, Relaxed);
             }
@@ -129,7 +140,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for MarkedIo<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for MarkedIo<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.io).poll_write(cx, buf);
         self.wrote(&result);
         result
@@ -171,7 +186,12 @@ impl Patience {
     pub(crate) fn new(config: &ListenerConfig) -> Self {
         let shortest = config.header_timeout.min(config.idle_timeout).min(config.min_rate.patience);
         let tick = (shortest / 4).clamp(Duration::from_millis(5), LONGEST_TICK);
-        Self { header: config.header_timeout, idle: config.idle_timeout, rate: config.min_rate, tick }
+        Self {
+            header: config.header_timeout,
+            idle: config.idle_timeout,
+            rate: config.min_rate,
+            tick,
+        }
     }
 }
 
@@ -271,7 +291,8 @@ impl Watch {
         if self.closing_since.is_some_and(|since| now.duration_since(since) >= LINGER) {
             return Verdict::Cut;
         }
-        let heads = !marks.http2.load(Relaxed) && (marks.head_begun.load(Relaxed) || self.read == 0);
+        let heads =
+            !marks.http2.load(Relaxed) && (marks.head_begun.load(Relaxed) || self.read == 0);
         if heads {
             let since = *self.head_since.get_or_insert(now);
             if now.duration_since(since) >= self.patience.header {
@@ -318,13 +339,14 @@ where
             }
             marks.driver.register(cx.waker());
             match watch.look(marks) {
-                Verdict::Wait => {}
                 Verdict::Close if watch.closing_since.is_none() => {
                     watch.closing_since = Some(watch.looked);
                     connection.as_mut().graceful_shutdown();
                 }
-                Verdict::Close => {}
-                Verdict::Cut if watch.closing_since.is_some() => return Poll::Ready(Ending::Closed),
+                Verdict::Wait | Verdict::Close => {}
+                Verdict::Cut if watch.closing_since.is_some() => {
+                    return Poll::Ready(Ending::Closed);
+                }
                 Verdict::Cut => return Poll::Ready(Ending::TooSlow),
             }
             timer.as_mut().reset(watch.looked + patience.tick);
@@ -368,7 +390,7 @@ mod tests {
         let marks = Marks::default();
         let mut watch = Watch::new(patience());
         marks.read.fetch_add(100, Relaxed);
-        marks.request_begins(false);
+        marks.request_begins();
         assert_eq!(pass(&mut watch, &marks, 300).await, [Verdict::Wait; 300]);
         marks.request_ends();
         let verdicts = pass(&mut watch, &marks, 75).await;
@@ -380,7 +402,7 @@ mod tests {
     async fn a_slow_sender_is_told_and_then_cut() {
         let marks = Marks::default();
         let mut watch = Watch::new(patience());
-        marks.request_begins(false);
+        marks.request_begins();
         marks.body_awaited(true);
         assert_eq!(pass(&mut watch, &marks, 4).await, [Verdict::Wait; 4]);
         assert!(!marks.too_slow.load(Relaxed));
@@ -393,7 +415,7 @@ mod tests {
     async fn who_keeps_the_rate_or_is_not_waited_for_is_left_alone() {
         let marks = Marks::default();
         let mut watch = Watch::new(patience());
-        marks.request_begins(false);
+        marks.request_begins();
         marks.body_awaited(true);
         marks.piece_untaken(true);
         for _ in 0..60 {
@@ -410,7 +432,7 @@ mod tests {
     async fn a_slow_taker_is_cut() {
         let marks = Marks::default();
         let mut watch = Watch::new(patience());
-        marks.request_begins(true);
+        marks.request_begins();
         marks.piece_untaken(true);
         assert_eq!(pass(&mut watch, &marks, 5).await[4], Verdict::Cut);
     }

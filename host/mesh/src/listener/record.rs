@@ -1,11 +1,9 @@
 //! The record of a request under way. It is handed in when the response is over, or when the
 //! request is dropped because its client left.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
 };
 
 use airhost_core::BodyError;

@@ -3,8 +3,8 @@
 use std::{net::IpAddr, sync::Arc};
 
 use airhost_core::{
-    Body, BodyError, Call, CallContext, Caller, CorrelationId, Deadline, Error, Priority, Request, Response,
-    Target, TraceContext, codes,
+    Body, BodyError, Call, CallContext, Caller, CorrelationId, Deadline, Error, Priority, Request,
+    Response, Target, TraceContext, codes,
 };
 use airhost_telemetry::access::{Access, Record};
 use bytes::{Bytes, BytesMut};
@@ -24,12 +24,7 @@ use super::{
     record::Pending,
     upgrade,
 };
-use crate::{
-    headers,
-    outcome::Outcome,
-    surface::Surface,
-    upgrade::UpgradeRequest,
-};
+use crate::{headers, outcome::Outcome, surface::Surface, upgrade::UpgradeRequest};
 
 /// The field that names a piece of work, in and out.
 const CORRELATION: HeaderName = HeaderName::from_static("x-correlation-id");
@@ -41,7 +36,7 @@ pub(crate) async fn answer(
     request: http::Request<Incoming>,
 ) -> http::Response<ResponseBody> {
     let (mut parts, incoming) = request.into_parts();
-    connection.marks.request_begins(parts.version == Version::HTTP_2);
+    connection.marks.request_begins();
     let port = Arc::clone(&connection.port);
     let settings = **port.settings.load();
     let client = connection.peer.client(&parts.headers, &port.config.trusted_proxies);
@@ -49,8 +44,12 @@ pub(crate) async fn answer(
     let surface = Surface::of(parts.uri.path());
     let path = parts.uri.path_and_query().cloned();
     let head = parts.method == Method::HEAD;
-    let mut record =
-        Record::new(parts.method.clone(), parts.uri.path(), context.correlation.clone(), context.trace);
+    let mut record = Record::new(
+        parts.method.clone(),
+        parts.uri.path(),
+        context.correlation.clone(),
+        context.trace,
+    );
     record.service = Some(port.config.service.clone());
     let mut pending = Pending::new(connection, Access::begin(&port.logs, record));
 
@@ -82,8 +81,12 @@ fn context(headers: &HeaderMap, settings: &PortSettings, client: IpAddr) -> Call
         principal: None,
         tenant: None,
         deadline: Deadline::after(settings.wall),
-        correlation: text(CORRELATION).and_then(CorrelationId::accept).unwrap_or_else(CorrelationId::generate),
-        trace: text(TRACEPARENT).and_then(TraceContext::parse).unwrap_or_else(TraceContext::generate),
+        correlation: text(CORRELATION)
+            .and_then(CorrelationId::accept)
+            .unwrap_or_else(CorrelationId::generate),
+        trace: text(TRACEPARENT)
+            .and_then(TraceContext::parse)
+            .unwrap_or_else(TraceContext::generate),
         depth: 0,
         priority: Priority::Normal,
         client_ip: Some(client),
@@ -194,7 +197,8 @@ fn check_target(parts: &mut Parts, connection: &Connection) -> Result<(), Error>
     let host = HeaderValue::from_str(authority.as_str())
         .map_err(|_| codes::REQUEST_INVALID.error("the target's authority is not valid"))?;
     parts.headers.insert(header::HOST, host);
-    let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    let path =
+        parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     parts.uri = Uri::from(path);
     Ok(())
 }
@@ -209,7 +213,9 @@ fn serves(connection: &Connection, host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     connection.port.config.absolute_hosts.iter().any(|known| known.eq_ignore_ascii_case(host))
         || host.eq_ignore_ascii_case("localhost")
-        || bare.parse::<IpAddr>().is_ok_and(|address| address.to_canonical() == connection.local.ip().to_canonical())
+        || bare
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.to_canonical() == connection.local.ip().to_canonical())
 }
 
 /// Writes the client's scheme into the target, where the runtime reads it.
@@ -217,7 +223,8 @@ fn set_scheme(parts: &mut Parts) {
     let authority =
         parts.headers.get(header::HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok());
     if let (Some(authority), Some(path)) = (authority, parts.uri.path_and_query().cloned()) {
-        let uri = Uri::builder().scheme(Scheme::HTTPS).authority(authority).path_and_query(path).build();
+        let uri =
+            Uri::builder().scheme(Scheme::HTTPS).authority(authority).path_and_query(path).build();
         if let Ok(uri) = uri {
             parts.uri = uri;
         }

@@ -58,7 +58,11 @@ impl Splice {
 }
 
 /// Bytes moved from the client and to it.
-async fn join(client: TokioIo<Upgraded>, host: TokioIo<Upgraded>, idle: std::time::Duration) -> (u64, u64) {
+async fn join(
+    client: TokioIo<Upgraded>,
+    host: TokioIo<Upgraded>,
+    idle: std::time::Duration,
+) -> (u64, u64) {
     let (client_read, client_write) = tokio::io::split(client);
     let (host_read, host_write) = tokio::io::split(host);
     let (mut received, mut sent) = (0, 0);

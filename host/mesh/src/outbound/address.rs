@@ -54,15 +54,15 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         is_public_v4(Ipv4Addr::new(a, b, c, d))
     };
     match segments {
-        // IPv4-compatible, loopback and unspecified.
-        [0, 0, 0, 0, 0, 0, ..] => false,
-        // NAT64.
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => embedded(high, low),
-        [0x64, 0xff9b, ..] | [0x100, ..] => false,
-        // 6to4.
-        [0x2002, high, low, ..] => embedded(high, low),
-        // Teredo, benchmarking, ORCHID and documentation.
-        [0x2001, 0..0x200, ..] | [0x2001, 0xdb8, ..] | [0x3fff, 0..0x1000, ..] => false,
+        // NAT64 and 6to4 carry an IPv4 address.
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => embedded(high, low),
+        // IPv4-compatible, loopback and unspecified; local NAT64; discard; Teredo, benchmarking and
+        // ORCHID; documentation.
+        [0, 0, 0, 0, 0, 0, ..]
+        | [0x64, 0xff9b, ..]
+        | [0x100, ..]
+        | [0x2001, 0..0x200 | 0xdb8, ..]
+        | [0x3fff, 0..0x1000, ..] => false,
         // Only global unicast is left, 2000::/3.
         [first, ..] => first & 0xe000 == 0x2000,
     }
@@ -89,7 +89,8 @@ impl Service<Name> for Resolver {
         Box::pin(async move {
             // The port is set by the connector.
             let found = tokio::net::lookup_host((name.as_str(), 0)).await.map_err(Unresolved)?;
-            let addresses: Vec<SocketAddr> = found.filter(|address| private || is_public(address.ip())).collect();
+            let addresses: Vec<SocketAddr> =
+                found.filter(|address| private || is_public(address.ip())).collect();
             if addresses.is_empty() {
                 return Err(PrivateAddress.into());
             }
@@ -104,7 +105,15 @@ mod tests {
 
     #[test]
     fn only_the_public_internet_is_public() {
-        for public in ["1.1.1.1", "8.8.8.8", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "2002:0101:0101::1", "64:ff9b::1.1.1.1"] {
+        for public in [
+            "1.1.1.1",
+            "8.8.8.8",
+            "172.32.0.1",
+            "100.128.0.1",
+            "2606:4700::1111",
+            "2002:0101:0101::1",
+            "64:ff9b::1.1.1.1",
+        ] {
             assert!(is_public(public.parse().unwrap()), "{public}");
         }
         for private in [

@@ -22,7 +22,11 @@ pub struct BreakerConfig {
 
 impl Default for BreakerConfig {
     fn default() -> Self {
-        Self { failure_threshold: 5, recovery_timeout: Duration::from_secs(30), half_open_requests: 1 }
+        Self {
+            failure_threshold: 5,
+            recovery_timeout: Duration::from_secs(30),
+            half_open_requests: 1,
+        }
     }
 }
 
@@ -115,7 +119,9 @@ impl<K: Eq + Hash + Clone> Breakers<K> {
     /// Whether the breaker is open, without trying it: how long still.
     pub(crate) fn open_for(&self, key: &K) -> Option<Duration> {
         match self.states.lock().get(key)? {
-            State::Open { until } => Some(until.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero()),
+            State::Open { until } => {
+                Some(until.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
+            }
             State::Closed { .. } | State::HalfOpen { .. } => None,
         }
     }

@@ -1,6 +1,12 @@
 //! HTTP to hosts outside: connections, TLS, and what their failures mean.
 
-use std::{error::Error as StdError, pin::Pin, sync::Arc, task::{Context, Poll}, time::Duration};
+use std::{
+    error::Error as StdError,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use airhost_core::{Body, BodyError, Deadline, Error, Response, Result, codes};
 use bytes::Bytes;
@@ -12,8 +18,14 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
-use rustls::{ClientConfig, RootCertStore, pki_types::{CertificateDer, pem::PemObject}};
-use tokio::{sync::OwnedSemaphorePermit, time::{Sleep, sleep_until}};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject},
+};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Sleep, sleep_until},
+};
 
 use super::address::{PrivateAddress, Resolver, Unresolved};
 use crate::upgrade::UpgradeRequest;
@@ -62,9 +74,13 @@ pub(crate) struct Way {
 }
 
 impl Outside {
-    pub(crate) fn new(roots: &Roots, connect_timeout: Duration) -> std::result::Result<Self, RootsError> {
+    pub(crate) fn new(
+        roots: &Roots,
+        connect_timeout: Duration,
+    ) -> std::result::Result<Self, RootsError> {
         let tls = tls(roots)?;
-        let client = |private, http2| client(tls.clone(), connect_timeout, Resolver { private }, http2);
+        let client =
+            |private, http2| client(tls.clone(), connect_timeout, Resolver { private }, http2);
         Ok(Self {
             public: client(false, true),
             private: client(true, true),
@@ -75,7 +91,12 @@ impl Outside {
 
     /// Sends a request and waits for the head of the answer. `permit` is held until the answer's
     /// body is over.
-    pub(crate) async fn send(&self, mut request: Request<Body>, way: Way, permit: OwnedSemaphorePermit) -> Result<Response> {
+    pub(crate) async fn send(
+        &self,
+        mut request: Request<Body>,
+        way: Way,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<Response> {
         let upgrade = request.extensions_mut().remove::<UpgradeRequest>();
         let client = match (way.private, &upgrade) {
             (false, None) => &self.public,
@@ -89,7 +110,8 @@ impl Outside {
         }
         *request.version_mut() = http::Version::HTTP_11;
         let sent = tokio::time::timeout_at(way.deadline.instant(), client.request(request)).await;
-        let response = sent.map_err(|_| codes::DEADLINE_EXCEEDED.error("the host did not answer in time"))?;
+        let response =
+            sent.map_err(|_| codes::DEADLINE_EXCEEDED.error("the host did not answer in time"))?;
         let response = response.map_err(|error| refused(&error))?;
         Ok(response.map(|body| {
             Body::stream(AnswerBody { body, deadline: way.deadline, timer: None, _permit: permit })
@@ -108,7 +130,8 @@ fn tls(roots: &Roots) -> std::result::Result<ClientConfig, RootsError> {
         Roots::WebPkiAnd(pem) => {
             let mut store = RootCertStore { roots: webpki_roots() };
             for certificate in CertificateDer::pem_slice_iter(pem) {
-                let certificate = certificate.map_err(|error| wrong(format!("{error:?}").into()))?;
+                let certificate =
+                    certificate.map_err(|error| wrong(format!("{error:?}").into()))?;
                 store.add(certificate).map_err(|error| wrong(Box::new(error)))?;
             }
             builder.with_root_certificates(store)
@@ -190,9 +213,14 @@ impl HttpBody for AnswerBody {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<std::result::Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<std::result::Result<Frame<Bytes>, BodyError>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
-            return Poll::Ready(frame.map(|frame| frame.map_err(|error| BodyError::Truncated(Box::new(error)))));
+            return Poll::Ready(
+                frame.map(|frame| frame.map_err(|error| BodyError::Truncated(Box::new(error)))),
+            );
         }
         let deadline = self.deadline.instant();
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));

@@ -53,13 +53,20 @@ impl Grants {
         let callers = manifests.into_iter().map(|manifest| {
             let old = before.callers.get(&manifest.name);
             let outside = manifest.egress.iter().map(|egress| {
-                let kept = old.and_then(|old| old.outside.iter().find(|grant| grant.egress.host == egress.host && grant.egress.pace == egress.pace));
+                let kept = old.and_then(|old| {
+                    old.outside.iter().find(|grant| {
+                        grant.egress.host == egress.host && grant.egress.pace == egress.pace
+                    })
+                });
                 Arc::new(OutsideGrant {
                     pacer: match kept {
                         Some(kept) => kept.pacer.clone(),
                         None => pacer(&egress.pace),
                     },
-                    slots: kept.map_or_else(|| Arc::new(Semaphore::new(slots)), |kept| Arc::clone(&kept.slots)),
+                    slots: kept.map_or_else(
+                        || Arc::new(Semaphore::new(slots)),
+                        |kept| Arc::clone(&kept.slots),
+                    ),
                     injections: manifest.secrets.inject.clone(),
                     metrics: edge(telemetry, manifest.name.as_str(), &egress.host.to_string()),
                     egress: egress.clone(),
@@ -85,7 +92,12 @@ impl CallerGrants {
         self.services.contains(service)
     }
 
-    pub(crate) fn outside(&self, scheme: Scheme, host: &str, port: u16) -> Option<&Arc<OutsideGrant>> {
+    pub(crate) fn outside(
+        &self,
+        scheme: Scheme,
+        host: &str,
+        port: u16,
+    ) -> Option<&Arc<OutsideGrant>> {
         self.outside.iter().find(|grant| grant.egress.allows(scheme, host, port))
     }
 }
@@ -109,7 +121,12 @@ fn pacer(paces: &[Pace]) -> Option<Arc<Pacer>> {
 }
 
 /// What a call is counted under, in the order of the entry's paces.
-pub(crate) fn pace_keys(paces: &[Pace], path: &str, credential: &str, host: &str) -> Vec<(u8, Box<str>)> {
+pub(crate) fn pace_keys(
+    paces: &[Pace],
+    path: &str,
+    credential: &str,
+    host: &str,
+) -> Vec<(u8, Box<str>)> {
     let value = |key: PaceKey| match key {
         // A path without the segment shares a limit with others of its kind.
         PaceKey::Path(nth) => path.split('/').nth(usize::from(nth)).unwrap_or(""),

@@ -176,7 +176,8 @@ impl Pacer {
             }
             let until = now + pause;
             let bucket = state.bucket(&self.limits, key, now);
-            bucket.paused_until = Some(bucket.paused_until.map_or(until, |before| before.max(until)));
+            bucket.paused_until =
+                Some(bucket.paused_until.map_or(until, |before| before.max(until)));
         }
         drop(state);
         self.changed.notify_one();
@@ -220,9 +221,19 @@ impl State {
     }
 
     /// A lower bound of when a new call could go: its own tenant's calls go before it.
-    fn earliest(&self, limits: &[Limit], keys: &[Key], tenant: &str, priority: Priority, now: Instant) -> Instant {
-        let ahead =
-            self.lanes.iter().find(|(lane, _)| lane == keys).map_or(0, |(_, lane)| lane.ahead(tenant, priority));
+    fn earliest(
+        &self,
+        limits: &[Limit],
+        keys: &[Key],
+        tenant: &str,
+        priority: Priority,
+        now: Instant,
+    ) -> Instant {
+        let ahead = self
+            .lanes
+            .iter()
+            .find(|(lane, _)| lane == keys)
+            .map_or(0, |(_, lane)| lane.ahead(tenant, priority));
         ready_at(&self.buckets, limits, keys, ahead, now)
     }
 
@@ -281,7 +292,13 @@ impl State {
     }
 }
 
-fn ready_at(buckets: &HashMap<Key, Bucket>, limits: &[Limit], keys: &[Key], nth: usize, now: Instant) -> Instant {
+fn ready_at(
+    buckets: &HashMap<Key, Bucket>,
+    limits: &[Limit],
+    keys: &[Key],
+    nth: usize,
+    now: Instant,
+) -> Instant {
     let ready = |key: &Key| {
         let limit = limits.get(usize::from(key.0))?;
         Some(match buckets.get(key) {

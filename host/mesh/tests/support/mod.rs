@@ -30,7 +30,7 @@ type Answer = Pin<Box<dyn Future<Output = Result<Response>> + Send>>;
 pub(crate) struct Service(Box<dyn Fn(Call) -> Answer + Send + Sync>);
 
 impl Service {
-    pub(crate) fn new<F, A>(answer: F) -> Arc<dyn Dispatch>
+    pub(crate) fn by<F, A>(answer: F) -> Arc<dyn Dispatch>
     where
         F: Fn(Call) -> A + Send + Sync + 'static,
         A: Future<Output = Result<Response>> + Send + 'static,
@@ -40,11 +40,11 @@ impl Service {
 
     /// Answers the request's body.
     pub(crate) fn echo() -> Arc<dyn Dispatch> {
-        Self::new(|call| async move { Ok(Response::new(call.request.into_body())) })
+        Self::by(|call| async move { Ok(Response::new(call.request.into_body())) })
     }
 
     pub(crate) fn text(text: &'static str) -> Arc<dyn Dispatch> {
-        Self::new(move |_| async move { Ok(Response::new(Body::from(text))) })
+        Self::by(move |_| async move { Ok(Response::new(Body::from(text))) })
     }
 }
 
@@ -72,8 +72,10 @@ impl Server {
         adjust: impl FnOnce(&mut ListenerConfig),
         settings: PortSettings,
     ) -> Self {
-        let mut config =
-            ListenerConfig::new("test-service".parse().unwrap(), SocketAddr::from(([127, 0, 0, 1], 0)));
+        let mut config = ListenerConfig::new(
+            "test-service".parse().unwrap(),
+            SocketAddr::from(([127, 0, 0, 1], 0)),
+        );
         adjust(&mut config);
         let telemetry = Telemetry::discard();
         let listener = Listener::bind(config, settings, dispatch, &telemetry).await.unwrap();
@@ -139,7 +141,9 @@ pub(crate) async fn http1(server: &Server) -> hyper::client::conn::http1::SendRe
 pub(crate) async fn http2(server: &Server) -> hyper::client::conn::http2::SendRequest<Body> {
     let executor = hyper_util::rt::TokioExecutor::new();
     let (sender, connection) =
-        hyper::client::conn::http2::handshake(executor, TokioIo::new(server.connect().await)).await.unwrap();
+        hyper::client::conn::http2::handshake(executor, TokioIo::new(server.connect().await))
+            .await
+            .unwrap();
     tokio::spawn(connection);
     sender
 }

@@ -55,8 +55,11 @@ async fn what_is_compressed_comes_out_again() {
         for size in [2000, text.len()] {
             let plain = &text[..size];
             let whole = json(Body::from(plain.to_owned()));
-            let pieces: Vec<_> =
-                plain.as_bytes().chunks(7001).map(|piece| Ok(Frame::data(Bytes::copy_from_slice(piece)))).collect();
+            let pieces: Vec<_> = plain
+                .as_bytes()
+                .chunks(7001)
+                .map(|piece| Ok(Frame::data(Bytes::copy_from_slice(piece))))
+                .collect();
             let streamed = json(Body::stream(StreamBody::new(stream::iter(pieces))));
             for response in [whole, streamed] {
                 let response = compress(response, Some(coding));
@@ -75,13 +78,18 @@ async fn what_is_compressed_comes_out_again() {
 async fn a_pause_of_the_producer_flushes() {
     for coding in Coding::ALL {
         let (sender, receiver) = tokio::sync::mpsc::channel::<Result<Frame<Bytes>, BodyError>>(1);
-        let pieces = stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|item| (item, receiver)) });
-        let mut body = compress(json(Body::stream(StreamBody::new(pieces.boxed()))), Some(coding)).into_body();
+        let pieces = stream::unfold(receiver, |mut receiver| async {
+            receiver.recv().await.map(|item| (item, receiver))
+        });
+        let mut body =
+            compress(json(Body::stream(StreamBody::new(pieces.boxed()))), Some(coding)).into_body();
         sender.send(Ok(Frame::data(Bytes::from_static(b"first line\n")))).await.unwrap();
         let mut bytes = Vec::new();
         // The producer is still there, and its line is out nevertheless.
         while !contains_plain(coding, &bytes, b"first line\n") {
-            let frame = tokio::time::timeout(std::time::Duration::from_secs(5), body.frame()).await.unwrap();
+            let frame = tokio::time::timeout(std::time::Duration::from_secs(5), body.frame())
+                .await
+                .unwrap();
             bytes.extend_from_slice(&frame.unwrap().unwrap().into_data().unwrap());
         }
         drop(sender);
@@ -98,7 +106,8 @@ fn contains_plain(coding: Coding, bytes: &[u8], text: &[u8]) -> bool {
     let read = match coding {
         Coding::Gzip => flate2::read::GzDecoder::new(bytes).read_exact(&mut plain),
         Coding::Brotli => brotli::Decompressor::new(bytes, 4096).read_exact(&mut plain),
-        Coding::Zstd => zstd::stream::read::Decoder::new(bytes).and_then(|mut decoder| decoder.read_exact(&mut plain)),
+        Coding::Zstd => zstd::stream::read::Decoder::new(bytes)
+            .and_then(|mut decoder| decoder.read_exact(&mut plain)),
     };
     read.is_ok() && plain == text
 }
@@ -122,7 +131,8 @@ fn what_must_not_be_touched_is_not() {
         json(Body::from("small")),
         partial,
     ] {
-        let coded = compress(response, Some(Coding::Gzip)).headers().get("content-encoding").cloned();
+        let coded =
+            compress(response, Some(Coding::Gzip)).headers().get("content-encoding").cloned();
         assert!(coded.is_none_or(|coding| coding == "gzip"));
     }
     let sse = compress(with("content-type", "text/event-stream"), Some(Coding::Gzip));

@@ -95,7 +95,11 @@ impl Lane {
 
     /// How many calls of the tenant go before a new one of this priority.
     pub(crate) fn ahead(&self, tenant: &str, priority: Priority) -> usize {
-        self.classes[priority as usize..].iter().filter_map(|class| class.tenants.get(tenant)).map(VecDeque::len).sum()
+        self.classes[priority as usize..]
+            .iter()
+            .filter_map(|class| class.tenants.get(tenant))
+            .map(VecDeque::len)
+            .sum()
     }
 
     pub(crate) fn remove(&mut self, id: u64) -> bool {

@@ -71,11 +71,13 @@ async fn no_window_ever_has_more_than_its_limit() {
         let log = log.lock();
         assert_eq!(log.len(), went);
         for base in 0..4 {
-            let mut times: Vec<_> = log.iter().filter(|call| call.0 == base).map(|call| call.2).collect();
+            let mut times: Vec<_> =
+                log.iter().filter(|call| call.0 == base).map(|call| call.2).collect();
             assert_paced(&mut times, 5, SECOND);
         }
         for token in 0..2 {
-            let mut times: Vec<_> = log.iter().filter(|call| call.1 == token).map(|call| call.2).collect();
+            let mut times: Vec<_> =
+                log.iter().filter(|call| call.1 == token).map(|call| call.2).collect();
             assert_paced(&mut times, 12, SECOND);
         }
         assert_eq!(pacer.state.lock().waiting, 0);
@@ -166,7 +168,8 @@ async fn nobody_waits_past_the_deadline() {
         tasks.push(tokio::spawn(async move {
             let deadline = Deadline::after(Duration::from_millis(2500));
             let tenant = format!("t{tenant}");
-            if pacer.acquire(keys("app", "pat"), &tenant, Priority::Normal, deadline).await.is_err() {
+            if pacer.acquire(keys("app", "pat"), &tenant, Priority::Normal, deadline).await.is_err()
+            {
                 paced.fetch_add(1, SeqCst);
             }
             assert!(Instant::now() <= deadline.instant() + Duration::from_millis(1));
@@ -197,7 +200,8 @@ async fn after_429_the_key_rests() {
 
 #[test]
 fn large_rates_keep_short_logs() {
-    let limit = Limit { rate: 100_000, per: Duration::from_secs(100), pause_after_429: None }.shortened();
+    let limit =
+        Limit { rate: 100_000, per: Duration::from_secs(100), pause_after_429: None }.shortened();
     assert!(limit.rate <= MAX_LOG);
     assert!(f64::from(limit.rate) / limit.per.as_secs_f64() > 990.0);
     assert!(f64::from(limit.rate) / limit.per.as_secs_f64() <= 1000.0);
