@@ -12,6 +12,12 @@ use tokio::time::Instant;
 pub struct Clock(Arc<dyn Fn() -> i64 + Send + Sync>);
 
 impl Clock {
+    /// A clock that shows what a function answers, in microseconds since the epoch.
+    #[must_use]
+    pub fn of(now_micros: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now_micros))
+    }
+
     /// The clock of the machine.
     #[must_use]
     pub fn system() -> Self {

@@ -24,3 +24,6 @@ pub use schedule::{Schedule, ScheduleError};
 pub use tables::SCHEMA;
 pub use ticks::{TickStatus, Ticks, TicksConfig};
 pub use worker::{Worker, WorkerConfig, WorkerStatus};
+
+#[cfg(test)]
+mod testing;
