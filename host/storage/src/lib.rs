@@ -6,3 +6,5 @@
 pub mod idempotency;
 pub mod kv;
 pub mod sql;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;

@@ -356,6 +356,12 @@ impl Conn {
         Armed(control)
     }
 
+    /// As for a guest's statement, for tests of the authorizer.
+    #[cfg(test)]
+    pub(super) fn arm_guest(&self) -> impl Drop + use<> {
+        self.arm(Mode::Guest, &Call::new(Instant::now() + Duration::from_secs(60)), None)
+    }
+
     fn run_armed(
         &self,
         statement: &Statement,
