@@ -214,7 +214,7 @@ impl Host {
         TestClient::new(self.service, Caller::default())
     }
 
-    /// Another service, calling for nobody.
+    /// Another service, calling for nobody: its name, or a whole SPIFFE id.
     pub fn as_service(&self, name: &str) -> TestClient<'_> {
         TestClient::new(
             self.service,

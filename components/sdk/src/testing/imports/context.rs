@@ -33,7 +33,10 @@ pub(crate) mod call {
                 .caller
                 .service
                 .as_ref()
-                .map(|name| format!("spiffe://cluster.local/ns/pyairtable/sa/{name}"))
+                .map(|name| match name.starts_with("spiffe://") {
+                    true => name.clone(),
+                    false => format!("spiffe://cluster.local/ns/pyairtable/sa/{name}"),
+                })
         })
     }
 
