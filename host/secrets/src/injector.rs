@@ -1,6 +1,6 @@
 use std::fmt;
 
-use airhost_core::{Call, Result, codes};
+use airhost_core::{Call, CallContext, Result, codes};
 use airhost_manifest::Injection;
 use http::{HeaderName, HeaderValue};
 use zeroize::Zeroizing;
@@ -40,13 +40,14 @@ impl Injector {
     /// `secrets.not-found` if there is no such secret, `secrets.denied` if the call lacks what the
     /// rule needs, `secrets.value` if it is no header value, `tenant.missing`. They name the rule,
     /// never the value. The request must not be sent then.
-    pub async fn inject(&self, call: &mut Call, rules: &[Injection]) -> Result<()> {
+    pub async fn inject(&self, call: &mut Call, rules: &[&Injection]) -> Result<()> {
         let uri = call.request.uri();
         let own_port = if uri.scheme_str() == Some("http") { 80 } else { 443 };
         let port = uri.port_u16().unwrap_or(own_port);
         let host = uri.host().unwrap_or_default();
         let (mut wanted, wildcards): (Vec<_>, Vec<_>) = rules
             .iter()
+            .copied()
             .filter(|rule| rule.host.matches(host, port, own_port))
             .partition(|rule| rule.host.exact_host().is_some());
         for rule in wildcards {
@@ -55,23 +56,28 @@ impl Injector {
             }
         }
         for rule in wanted {
-            let (name, value) = self.field(call, rule).await?;
+            let (name, value) = self.field(&call.context, &call.attrs, rule).await?;
             // Replaces all values of the field.
             call.request.headers_mut().insert(name, value);
         }
         Ok(())
     }
 
-    async fn field(&self, call: &Call, rule: &Injection) -> Result<(HeaderName, HeaderValue)> {
+    async fn field(
+        &self,
+        context: &CallContext,
+        attrs: &[(String, String)],
+        rule: &Injection,
+    ) -> Result<(HeaderName, HeaderValue)> {
         let named = format!("the rule that sets `{}` for `{}`", rule.header, rule.host);
-        let service = call.context.caller.service().ok_or_else(|| {
+        let service = context.caller.service().ok_or_else(|| {
             codes::SECRETS_DENIED.error(format!("{named} is for calls of a service"))
         })?;
-        let scope = call.attrs.iter().find(|(name, _)| name == SCOPE).map(|(_, value)| &**value);
+        let scope = attrs.iter().find(|(name, _)| name == SCOPE).map(|(_, value)| &**value);
         let secret = rule.secret_name(scope).ok_or_else(|| {
             codes::SECRETS_DENIED.error(format!("{named} needs the call's attribute `{SCOPE}`"))
         })?;
-        let owner = Owner { service, tenant: call.context.tenant.as_ref() };
+        let owner = Owner { service, tenant: context.tenant.as_ref() };
         let material = self.vault.load(owner, &secret).await.map_err(|error| {
             if codes::SECRETS_NOT_FOUND.is(&error) {
                 codes::SECRETS_NOT_FOUND.error(format!("{named} finds no secret `{}`", rule.secret))

@@ -53,7 +53,7 @@ pub(crate) async fn run(global: &Global, options: Options) -> Result<()> {
 
     let simulator = match config.airtable.live {
         true => None,
-        false => Some(super::sim::for_platform(options.bases.as_deref()).await?),
+        false => Some(super::sim::for_platform(options.bases.as_deref(), &simulated(&config)).await?),
     };
     if let Some(simulator) = &simulator {
         let base = format!("http://{}", simulator.addr());
@@ -66,7 +66,7 @@ pub(crate) async fn run(global: &Global, options: Options) -> Result<()> {
         node = start => node?,
         () = stop.next() => return Ok(()),
     };
-    let connection = simulator.as_ref().map(super::sim::demo_connection);
+    let connection = simulator.as_ref().map(|_| super::sim::demo_connection());
     let ready = match node.bootstrap(connection).await {
         Ok(ready) => ready,
         Err(error) => {
@@ -93,6 +93,11 @@ pub(crate) async fn run(global: &Global, options: Options) -> Result<()> {
     Ok(())
 }
 
+/// Where the simulator keeps its data.
+fn simulated(config: &Config) -> PathBuf {
+    config.node.state.join("simulator").join("airtable.json")
+}
+
 fn apply(config: &mut Config, global: &Global, options: &Options) {
     config.node.state.clone_from(&global.state);
     let listeners = &mut config.listeners;
@@ -111,18 +116,18 @@ fn apply(config: &mut Config, global: &Global, options: &Options) {
 }
 
 /// Ctrl-C and what supervisors send.
-struct Signals {
+pub(crate) struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
 }
 
 impl Signals {
-    fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let listen = |kind| signal(kind).context("cannot listen for signals");
         Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
     }
 
-    async fn next(&mut self) {
+    pub(crate) async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}

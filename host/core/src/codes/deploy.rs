@@ -44,4 +44,19 @@ codes! {
     DEPLOY_UNKNOWN_SERVICE = "deploy.unknown-service", NotFound;
         "The service is not known here.";
         "`airhost status` lists the services.";
+    DEPLOY_NOTHING = "deploy.nothing", Invalid;
+        "There is no component to run.";
+        "Give a folder of artifacts with --components; `airhost build` makes them.";
+    CONFIG_INVALID = "config.invalid", Invalid;
+        "The node's configuration is not valid.";
+        "Correct what the message names; `airhost config show` prints what is in force.";
+    LISTEN_FAILED = "node.listen", Unavailable;
+        "A port cannot be opened.";
+        "Stop what uses it, or choose another address in airhost.toml; `airhost doctor` names it.";
+    BOOTSTRAP_FAILED = "node.bootstrap", Unavailable;
+        "The first user could not be made.";
+        "Look at the reason in the message and at `airhost logs auth-service`.";
+    TRACE_NOT_FOUND = "trace.not-found", NotFound;
+        "The node has no spans of this correlation or trace id.";
+        "Spans are kept in a ring of limited size: repeat the request and look again soon.";
 }

@@ -99,7 +99,7 @@ async fn secrets_go_where_the_rules_say_and_nowhere_else() {
         ("https://example.com/", vec![]),
     ] {
         let mut call = fixture.call(url, &scope);
-        fixture.injector.inject(&mut call, &fixture.rules).await.unwrap();
+        fixture.injector.inject(&mut call, &fixture.rules.iter().collect::<Vec<_>>()).await.unwrap();
         let got: BTreeMap<_, _> = call
             .request
             .headers()
@@ -120,7 +120,7 @@ async fn a_guests_own_field_is_replaced() {
         call.request.headers_mut().append("authorization", HeaderValue::from_static(value));
     }
     call.request.headers_mut().insert("accept", HeaderValue::from_static("x"));
-    fixture.injector.inject(&mut call, &fixture.rules).await.unwrap();
+    fixture.injector.inject(&mut call, &fixture.rules.iter().collect::<Vec<_>>()).await.unwrap();
     let values: Vec<_> = call.request.headers().get_all("authorization").iter().collect();
     assert_eq!(values, ["Bearer s3cret"]);
     assert_eq!(call.request.headers()["accept"], "x");
@@ -137,19 +137,19 @@ async fn what_is_missing_is_named_by_its_rule() {
         (&[("secret-scope", "c3")], &codes::SECRETS_VALUE),
     ] {
         let mut call = fixture.call("https://api.airtable.com/", scope);
-        let error = fixture.injector.inject(&mut call, &fixture.rules).await.unwrap_err();
+        let error = fixture.injector.inject(&mut call, &fixture.rules.iter().collect::<Vec<_>>()).await.unwrap_err();
         assert!(code.is(&error), "{scope:?}: {error}");
         assert!(error.message.contains("`authorization` for `api.airtable.com`"), "{error}");
         assert!(!error.message.contains("lines"));
     }
     let mut other = fixture.call("https://api.airtable.com/", &[("secret-scope", "c1")]);
     other.context.tenant = Some(Tenant::new("t2"));
-    let error = fixture.injector.inject(&mut other, &fixture.rules).await.unwrap_err();
+    let error = fixture.injector.inject(&mut other, &fixture.rules.iter().collect::<Vec<_>>()).await.unwrap_err();
     assert!(codes::SECRETS_NOT_FOUND.is(&error), "another tenant's secret: {error}");
     other.context.tenant = None;
-    let error = fixture.injector.inject(&mut other, &fixture.rules).await.unwrap_err();
+    let error = fixture.injector.inject(&mut other, &fixture.rules.iter().collect::<Vec<_>>()).await.unwrap_err();
     assert!(codes::TENANT_MISSING.is(&error));
     other.context.caller = Caller::Public;
-    let error = fixture.injector.inject(&mut other, &fixture.rules).await.unwrap_err();
+    let error = fixture.injector.inject(&mut other, &fixture.rules.iter().collect::<Vec<_>>()).await.unwrap_err();
     assert!(codes::SECRETS_DENIED.is(&error));
 }
