@@ -214,10 +214,7 @@ impl Consumer {
         };
         let sql = "SELECT envelope, position, attempts FROM _airhost_parked
             WHERE topic = $1 AND subject = $2 ORDER BY position LIMIT 100";
-        let params = vec![
-            Value::Text(key.topic.clone()),
-            Value::Text(key.subject.clone()),
-        ];
+        let params = vec![Value::Text(key.topic.clone()), Value::Text(key.subject.clone())];
         let rows = self.database.host_query(sql, params, self.deadline()).await?.rows;
         let mut items = Vec::with_capacity(rows.len());
         let mut bytes = 0;
@@ -231,9 +228,7 @@ impl Consumer {
             items.push(item);
         }
         self.settle(items).await?;
-        self.blocked
-            .refresh(self.database.as_ref(), &key, self.deadline())
-            .await?;
+        self.blocked.refresh(self.database.as_ref(), &key, self.deadline()).await?;
         self.control.shows_blocked(&self.blocked);
         Ok(())
     }

@@ -69,7 +69,8 @@ impl Envelope {
         now_micros: i64,
         schema: Option<String>,
     ) -> Result<Self> {
-        let attrs_len: usize = event.attrs.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let attrs_len: usize =
+            event.attrs.iter().map(|(name, value)| name.len() + value.len()).sum();
         if event.data.len() + attrs_len > Self::MAX_DATA {
             return Err(codes::EVENTS_TOO_LARGE.error("the event's data is larger than 256 KiB"));
         }

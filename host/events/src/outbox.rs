@@ -13,8 +13,7 @@ use uuid::Uuid;
 pub use self::relay::{Relay, RelayConfig, RelayStatus};
 use crate::{Envelope, Event, Schemas};
 
-const INSERT: &str =
-    "INSERT INTO _airhost_outbox (seq, id, topic, subject, created_at, envelope)
+const INSERT: &str = "INSERT INTO _airhost_outbox (seq, id, topic, subject, created_at, envelope)
     VALUES ((SELECT coalesce(max(seq), 0) + 1 FROM _airhost_outbox), $1, $2, $3, $4, $5)";
 
 /// Publishes for one service.

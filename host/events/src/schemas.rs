@@ -49,8 +49,10 @@ impl Schemas {
     ) -> Result<Self, SchemasError> {
         let mut schemas = BTreeMap::new();
         for (topic, text) in texts {
-            let invalid = |reason: String| SchemasError::Invalid { topic: topic.to_owned(), reason };
-            let json: Value = serde_json::from_str(text).map_err(|error| invalid(error.to_string()))?;
+            let invalid =
+                |reason: String| SchemasError::Invalid { topic: topic.to_owned(), reason };
+            let json: Value =
+                serde_json::from_str(text).map_err(|error| invalid(error.to_string()))?;
             let uri = json
                 .get("$id")
                 .and_then(Value::as_str)
@@ -156,13 +158,19 @@ mod tests {
     #[test]
     fn a_folder_is_loaded_whole_or_not() {
         let folder = tempfile::tempdir().expect("a folder");
-        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect(name);
+        let write =
+            |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect(name);
         write("user.registered.json", USER);
         write("README.md", "not a schema");
         let schemas = Schemas::load(folder.path()).expect("loaded");
         assert_eq!(schemas.topics().collect::<Vec<_>>(), ["user.registered"]);
         write("broken.json", r#"{"type":5}"#);
-        assert!(matches!(Schemas::load(folder.path()), Err(SchemasError::Invalid { topic, .. }) if topic == "broken"));
-        assert!(matches!(Schemas::load(&folder.path().join("none")), Err(SchemasError::Read { .. })));
+        assert!(
+            matches!(Schemas::load(folder.path()), Err(SchemasError::Invalid { topic, .. }) if topic == "broken")
+        );
+        assert!(matches!(
+            Schemas::load(&folder.path().join("none")),
+            Err(SchemasError::Read { .. })
+        ));
     }
 }

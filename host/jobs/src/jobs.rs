@@ -52,10 +52,13 @@ impl Jobs {
         tx: Option<&dyn Transaction>,
     ) -> Result<String> {
         let Some(rule) = self.kinds.get(&spec.kind) else {
-            return Err(codes::JOBS_KIND
-                .error(format!("{} may not put jobs of the kind {:.80}", self.service, spec.kind)));
+            return Err(codes::JOBS_KIND.error(format!(
+                "{} may not put jobs of the kind {:.80}",
+                self.service, spec.kind
+            )));
         };
-        let attrs_len: usize = spec.attrs.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let attrs_len: usize =
+            spec.attrs.iter().map(|(name, value)| name.len() + value.len()).sum();
         let key_len = spec.key.as_ref().map_or(0, String::len);
         if spec.payload.len() + attrs_len > MOST_BYTES || key_len > LONGEST_KEY {
             return Err(codes::JOBS_TOO_LARGE
@@ -133,10 +136,8 @@ impl Jobs {
         let id = Uuid::parse_str(id).map_err(|_| not_found())?;
         let sql = "SELECT id, kind, state, attempt, progress, note, output, last_error
             FROM _airhost_jobs WHERE id = $1 AND ($2 = '' OR tenant = $2)";
-        let params = vec![
-            Value::Uuid(id.to_string()),
-            Value::Text(tenant_text(context.tenant.as_ref())),
-        ];
+        let params =
+            vec![Value::Uuid(id.to_string()), Value::Text(tenant_text(context.tenant.as_ref()))];
         let rows = self.write(sql, params, context, None).await?.rows;
         let mut row = Columns::of(rows.into_iter().next().ok_or_else(not_found)?);
         Ok(JobStatus {

@@ -72,7 +72,9 @@ impl Schedule {
     #[must_use]
     pub fn after(&self, micros: i64) -> Option<i64> {
         match &self.0 {
-            Kind::Every(interval) => micros.div_euclid(*interval).checked_add(1)?.checked_mul(*interval),
+            Kind::Every(interval) => {
+                micros.div_euclid(*interval).checked_add(1)?.checked_mul(*interval)
+            }
             Kind::Cron(cron) => {
                 let from = Timestamp::from_microsecond(micros).ok()?.to_zoned(TimeZone::UTC);
                 let next = cron.find_next_occurrence(&from, false).ok()?;
@@ -123,7 +125,11 @@ mod tests {
         ] {
             let schedule = Schedule::cron(pattern).expect(pattern);
             assert_eq!(schedule.after(micros(after)), Some(micros(next)), "{pattern}");
-            assert_eq!(schedule.latest(micros(after), micros(next)), Some(micros(next)), "{pattern}");
+            assert_eq!(
+                schedule.latest(micros(after), micros(next)),
+                Some(micros(next)),
+                "{pattern}"
+            );
             assert_eq!(schedule.latest(micros(next), micros(next) + 1), None, "{pattern}");
         }
     }
@@ -144,7 +150,9 @@ mod tests {
         for bad in ["", "* * * *", "* * * * * *", "61 * * * *", "x * * * *", "0 0 30 2 *"] {
             assert!(Schedule::cron(bad).is_err(), "{bad}");
         }
-        for bad in [Duration::ZERO, Duration::from_millis(999), Duration::from_secs(400 * 24 * 3_600)] {
+        for bad in
+            [Duration::ZERO, Duration::from_millis(999), Duration::from_secs(400 * 24 * 3_600)]
+        {
             assert_eq!(Schedule::every(bad).err(), Some(ScheduleError::Interval), "{bad:?}");
         }
     }

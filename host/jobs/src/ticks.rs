@@ -96,7 +96,8 @@ impl Ticks {
     /// Runs ticks until told to stop. A run that is under way is finished, but not longer than
     /// its deadline.
     pub async fn run(self, stop: CancellationToken) {
-        let loops = self.config.schedules.iter().map(|(name, schedule)| self.follow(name, schedule, &stop));
+        let loops =
+            self.config.schedules.iter().map(|(name, schedule)| self.follow(name, schedule, &stop));
         futures_util::future::join_all(loops).await;
     }
 
@@ -159,13 +160,16 @@ impl Ticks {
     async fn last_due(&self, name: &str, now: i64) -> Result<i64> {
         let select = "SELECT last_due FROM _airhost_ticks WHERE name = $1";
         let text = || Value::Text(name.to_owned());
-        let insert = "INSERT INTO _airhost_ticks (name, last_due) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+        let insert =
+            "INSERT INTO _airhost_ticks (name, last_due) VALUES ($1, $2) ON CONFLICT DO NOTHING";
         for _ in 0..2 {
             let rows = self.database.host_query(select, vec![text()], self.soon()).await?.rows;
             if let Some(row) = rows.into_iter().next() {
                 return Columns::of(row).bigint();
             }
-            self.database.host_execute(insert, vec![text(), Value::Timestamp(now)], self.soon()).await?;
+            self.database
+                .host_execute(insert, vec![text(), Value::Timestamp(now)], self.soon())
+                .await?;
         }
         Ok(now)
     }

@@ -120,7 +120,11 @@ impl Worker {
     }
 
     /// Claims as many jobs as there is room for and answers how long to wait for the next one.
-    async fn fill(&self, running: &mut JoinSet<()>, housekeeping: &mut Instant) -> Result<Duration> {
+    async fn fill(
+        &self,
+        running: &mut JoinSet<()>,
+        housekeeping: &mut Instant,
+    ) -> Result<Duration> {
         if *housekeeping <= Instant::now() {
             let (database, keep) = (self.jobs.database.as_ref(), self.config.retention);
             let now = self.jobs.clock.now_micros();

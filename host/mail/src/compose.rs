@@ -23,8 +23,19 @@ const MOST_FIELDS: usize = 32;
 /// Fields that the host writes itself, or that others add on the way. `content-` and `resent-`
 /// are refused as a whole.
 const STRUCTURAL: &[&str] = &[
-    "bcc", "cc", "date", "dkim-signature", "from", "message-id", "mime-version", "received",
-    "reply-to", "return-path", "sender", "subject", "to",
+    "bcc",
+    "cc",
+    "date",
+    "dkim-signature",
+    "from",
+    "message-id",
+    "mime-version",
+    "received",
+    "reply-to",
+    "return-path",
+    "sender",
+    "subject",
+    "to",
 ];
 
 /// What messages are made with.
@@ -122,8 +133,9 @@ fn fields(given: &[(String, String)]) -> Result<Vec<HeaderValue>> {
         return Err(codes::MAIL_HEADER.error("a message has at most 32 further header fields"));
     }
     let field = |(name, value): &(String, String)| {
-        let refused =
-            || codes::MAIL_HEADER.error(format!("the header field {:.80} is refused", printable(name)));
+        let refused = || {
+            codes::MAIL_HEADER.error(format!("the header field {:.80} is refused", printable(name)))
+        };
         let lower = name.to_ascii_lowercase();
         let named = (1..=76).contains(&name.len())
             && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
@@ -141,8 +153,10 @@ fn fields(given: &[(String, String)]) -> Result<Vec<HeaderValue>> {
 
 fn body(builder: MessageBuilder, message: &Message) -> Result<lettre::Message> {
     let text = || SinglePart::plain(message.text.clone());
-    let both =
-        message.html.as_ref().map(|html| MultiPart::alternative_plain_html(message.text.clone(), html.clone()));
+    let both = message
+        .html
+        .as_ref()
+        .map(|html| MultiPart::alternative_plain_html(message.text.clone(), html.clone()));
     let built = if message.attachments.is_empty() {
         match both {
             Some(both) => builder.multipart(both),

@@ -45,7 +45,8 @@ impl MailOutbox {
     async fn store(&self, mail: &Composed, tx: &dyn Transaction) -> Result<()> {
         let now = self.clock.now_micros();
         let id = || Value::Uuid(mail.id.to_string());
-        let insert = "INSERT INTO _airhost_mail (id, sender, recipients, created_at, attempts, next_at)
+        let insert =
+            "INSERT INTO _airhost_mail (id, sender, recipients, created_at, attempts, next_at)
             VALUES ($1, $2, $3, $4, 0, $4)";
         let params = vec![
             id(),
@@ -86,9 +87,9 @@ impl Mailer for MailOutbox {
         let (sender, now) = (Arc::clone(&self.sender), self.clock.now_micros());
         // Encoding 10 MiB takes long enough to hold up other tasks.
         let composed = tokio::task::spawn_blocking(move || compose(&message, &sender, now));
-        let mail = composed.await.map_err(|_| {
-            codes::INTERNAL.error("a message could not be composed")
-        })??;
+        let mail = composed
+            .await
+            .map_err(|_| codes::INTERNAL.error("a message could not be composed"))??;
         match tx {
             Some(tx) => {
                 self.store(&mail, tx).await?;

@@ -216,7 +216,9 @@ impl Subscription for Reader {
 }
 
 /// Runs what waits for the disk where it holds up no other task.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(_) => Err(codes::EVENTS_UNAVAILABLE.error("the event log's work was cut off")),

@@ -26,10 +26,7 @@ pub(super) struct Blocked(HashMap<Key, Waiting>);
 
 impl Blocked {
     // The first event of a key is the only one that has a time; those behind it have 0.
-    pub(super) async fn load(
-        database: &dyn Database,
-        deadline: Deadline,
-    ) -> Result<Self> {
+    pub(super) async fn load(database: &dyn Database, deadline: Deadline) -> Result<Self> {
         let sql = "SELECT topic, subject, max(next_at), count(*) FROM _airhost_parked
             GROUP BY topic, subject ORDER BY topic, subject LIMIT 10000";
         let mut keys = HashMap::new();
@@ -50,10 +47,7 @@ impl Blocked {
     ) -> Result<()> {
         let sql = "SELECT max(next_at), count(*) FROM _airhost_parked
             WHERE topic = $1 AND subject = $2";
-        let params = vec![
-            Value::Text(key.topic.clone()),
-            Value::Text(key.subject.clone()),
-        ];
+        let params = vec![Value::Text(key.topic.clone()), Value::Text(key.subject.clone())];
         let rows = database.host_query(sql, params, deadline).await?.rows;
         let mut row = Columns::of(rows.into_iter().next().unwrap_or_default());
         let (due, events) = (row.optional_bigint()?.unwrap_or(0), row.integer()?);

@@ -97,7 +97,8 @@ impl ConsumerControl {
     /// Returns once it may work; false when it is to stop.
     pub(super) async fn wait_until_active(&self) -> bool {
         let mut wish = self.0.wish.subscribe();
-        let wish = wish.wait_for(|wish| *wish != Wish::Pause).await.map_or(Wish::Stop, |wish| *wish);
+        let wish =
+            wish.wait_for(|wish| *wish != Wish::Pause).await.map_or(Wish::Stop, |wish| *wish);
         wish == Wish::Run
     }
 

@@ -84,10 +84,8 @@ impl Ledger<'_> {
         if marks.is_empty() {
             return Ok(());
         }
-        let delete = format!(
-            "DELETE FROM _airhost_parked WHERE event_id IN ({})",
-            marks.join(", ")
-        );
+        let delete =
+            format!("DELETE FROM _airhost_parked WHERE event_id IN ({})", marks.join(", "));
         self.tx.host_execute(&delete, params).await.map(drop)
     }
 
@@ -120,5 +118,10 @@ pub(super) fn parked_item(row: Vec<Value>) -> Result<Item> {
     let attempts = u32::try_from(row.bigint()?)
         .map_err(|_| codes::INTERNAL.error("a count of attempts is out of range"))?;
     let key = Key::of(&event);
-    Ok(Item { record: crate::bus::Record { position, event }, key, attempts, origin: Origin::Parked })
+    Ok(Item {
+        record: crate::bus::Record { position, event },
+        key,
+        attempts,
+        origin: Origin::Parked,
+    })
 }

@@ -46,8 +46,9 @@ impl Consumer {
     /// The database fails or the service cannot be reached: what is left comes again.
     pub(super) async fn settle(&mut self, items: Vec<Item>) -> Result<bool> {
         let mut failed = HashSet::new();
-        let (plain, transactional) =
-            items.into_iter().partition(|item| self.rule(&item.key.topic).mode == Mode::AtLeastOnce);
+        let (plain, transactional) = items
+            .into_iter()
+            .partition(|item| self.rule(&item.key.topic).mode == Mode::AtLeastOnce);
         let mut stack: Vec<(Mode, Vec<Item>)> =
             vec![(Mode::AtLeastOnce, plain), (Mode::ExactlyOnce, transactional)];
         while let Some((mode, chunk)) = stack.pop() {
@@ -113,7 +114,10 @@ impl Consumer {
         });
         if let Some(after) = retry {
             self.roll_back(tx.as_ref()).await;
-            return Ok(Tried::Failed(Failure { reason: "the handler asked for a retry".into(), after }));
+            return Ok(Tried::Failed(Failure {
+                reason: "the handler asked for a retry".into(),
+                after,
+            }));
         }
         let dead: Vec<(&Item, &str)> = std::iter::zip(&items, &outcomes)
             .filter_map(|(item, outcome)| match outcome {
@@ -165,9 +169,10 @@ impl Consumer {
             let verdict = match outcome {
                 Outcome::Ack => Verdict::Done,
                 Outcome::Dead(reason) => Verdict::Dead(reason),
-                Outcome::Retry(after) => {
-                    Verdict::Again(Failure { reason: "the handler asked for a retry".into(), after })
-                }
+                Outcome::Retry(after) => Verdict::Again(Failure {
+                    reason: "the handler asked for a retry".into(),
+                    after,
+                }),
             };
             let result = self.conclude(tx.as_ref(), item, verdict, Mode::AtLeastOnce).await?;
             results.push((item, result));
@@ -199,7 +204,8 @@ impl Consumer {
             return Ok(outcomes);
         }
         let (got, given) = (outcomes.len(), items.len());
-        Err(codes::GUEST_NO_RESPONSE.error(format!("the handler answered {got} outcomes for {given} events")))
+        Err(codes::GUEST_NO_RESPONSE
+            .error(format!("the handler answered {got} outcomes for {given} events")))
     }
 
     /// Writes what becomes of one event; answers when it is tried again, and whether it was given
@@ -221,7 +227,8 @@ impl Consumer {
                 return Ok(Concluded::Done);
             }
             Verdict::Again(failure) if attempts < self.rule(&item.key.topic).max_attempts => {
-                let wait = self.config.backoff.after(attempts).max(failure.after.unwrap_or_default());
+                let wait =
+                    self.config.backoff.after(attempts).max(failure.after.unwrap_or_default());
                 let wait = i64::try_from(wait.as_micros()).unwrap_or(i64::MAX);
                 let at = ledger.now.saturating_add(wait);
                 let reason = shortened(&failure.reason);
@@ -283,10 +290,8 @@ impl Consumer {
             params.push(Value::Uuid(item.record.event.id.to_string()));
             marks.push(format!("${}", params.len()));
         }
-        let sql = format!(
-            "SELECT event_id FROM _airhost_inbox WHERE event_id IN ({})",
-            marks.join(", ")
-        );
+        let sql =
+            format!("SELECT event_id FROM _airhost_inbox WHERE event_id IN ({})", marks.join(", "));
         let rows = self.database.host_query(&sql, params, self.deadline()).await?.rows;
         rows.into_iter().map(|row| Columns::of(row).text()).collect()
     }
@@ -320,8 +325,7 @@ enum Concluded {
 
 /// What a handler's error says of the events; an error where nothing was tried.
 fn failure_of(error: Error) -> Result<Failure> {
-    let untried =
-        [&codes::GUEST_NO_REVISION, &codes::CALL_OVERLOADED, &codes::CANCELLED_SHUTDOWN];
+    let untried = [&codes::GUEST_NO_REVISION, &codes::CALL_OVERLOADED, &codes::CANCELLED_SHUTDOWN];
     if untried.iter().any(|code| code.is(&error)) {
         return Err(error);
     }
@@ -334,7 +338,9 @@ fn failure_of_transaction(error: Error) -> Result<Failure> {
     use airhost_core::ErrorClass::{Conflict, Deadline, Denied, Invalid};
     match error.class {
         // `tx.expired`, `tx.closed` and deferred constraints.
-        Conflict | Deadline | Denied | Invalid => Ok(Failure { reason: error.to_string(), after: None }),
+        Conflict | Deadline | Denied | Invalid => {
+            Ok(Failure { reason: error.to_string(), after: None })
+        }
         _ => Err(error),
     }
 }

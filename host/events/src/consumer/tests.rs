@@ -108,7 +108,10 @@ struct Started {
 impl Started {
     async fn stop(self) {
         self.control.stop();
-        tokio::time::timeout(Duration::from_secs(10), self.task).await.expect("stops").expect("ends");
+        tokio::time::timeout(Duration::from_secs(10), self.task)
+            .await
+            .expect("stops")
+            .expect("ends");
     }
 }
 
@@ -130,8 +133,10 @@ async fn events_are_consumed_once_and_in_order() {
     let handler = Handler::new(|_| Ok(Outcome::Ack));
     let started =
         start(config(Mode::ExactlyOnce, 3), Arc::clone(&database), Arc::new(bus.clone()), handler);
-    eventually("all are consumed", async || lag(&bus).await == 0 && started.control.status().done == 300)
-        .await;
+    eventually("all are consumed", async || {
+        lag(&bus).await == 0 && started.control.status().done == 300
+    })
+    .await;
     started.stop().await;
     for (subject, numbers) in by_subject(&effects(database.as_ref()).await) {
         assert_eq!(numbers, (1..=100).collect::<Vec<_>>(), "{subject}");
@@ -169,7 +174,13 @@ async fn a_failing_key_blocks_only_itself_until_it_is_given_up() {
     assert_eq!(found["fine"], expected);
     let without: Vec<i64> = (1..=20).filter(|number| *number != 5).collect();
     assert_eq!(found["bad"], without);
-    let alone = handler.seen.lock().iter().filter(|seen| seen.0 == "bad" && seen.1 == 5).map(|seen| seen.2).max();
+    let alone = handler
+        .seen
+        .lock()
+        .iter()
+        .filter(|seen| seen.0 == "bad" && seen.1 == 5)
+        .map(|seen| seen.2)
+        .max();
     assert_eq!(alone, Some(4), "attempts are counted");
     assert_eq!(count(database.as_ref(), "_airhost_parked").await, 0);
     assert_eq!(lag(&bus).await, 0);

@@ -22,7 +22,12 @@ fn context() -> CallContext {
 }
 
 fn event(data: &str) -> Event {
-    Event { topic: "user.registered".into(), subject: "user-7".into(), data: data.into(), attrs: vec![] }
+    Event {
+        topic: "user.registered".into(),
+        subject: "user-7".into(),
+        data: data.into(),
+        attrs: vec![],
+    }
 }
 
 fn seal(event: Event) -> Result<Envelope> {
@@ -57,10 +62,8 @@ async fn an_envelope_is_a_cloudevent_and_reads_back() {
 
 #[tokio::test]
 async fn what_is_no_event_is_refused() {
-    let attr = |name: &str, value: &str| Event {
-        attrs: vec![(name.into(), value.into())],
-        ..event("{}")
-    };
+    let attr =
+        |name: &str, value: &str| Event { attrs: vec![(name.into(), value.into())], ..event("{}") };
     let large = format!(r#"{{"a":"{}"}}"#, "x".repeat(Envelope::MAX_DATA));
     for (given, code) in [
         (event("[1]"), "events.schema"),
@@ -74,7 +77,10 @@ async fn what_is_no_event_is_refused() {
         (attr("", "1"), "events.schema"),
         (attr("line", "a\nb"), "events.schema"),
         (
-            Event { attrs: vec![("a".into(), "1".into()), ("a".into(), "2".into())], ..event("{}") },
+            Event {
+                attrs: vec![("a".into(), "1".into()), ("a".into(), "2".into())],
+                ..event("{}")
+            },
             "events.schema",
         ),
     ] {

@@ -125,7 +125,8 @@ impl Relay {
         if rows.is_empty() {
             return Ok(0);
         }
-        let (mut ids, mut events) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
+        let (mut ids, mut events) =
+            (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
         for row in rows {
             let mut row = Columns::of(row);
             ids.push(Value::Uuid(row.text()?));

@@ -2,11 +2,11 @@ use airhost_core::Backoff;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use airhost_storage::sql::Access;
 use crate::{
     Bus,
     testing::{Plug, Plugged, context, database, event, eventually, log, number, outbox, soon},
 };
+use airhost_storage::sql::Access;
 
 async fn numbers(bus: &dyn Bus) -> Vec<i64> {
     let records = bus.tail(&[], Some(0), 1_000).await.expect("events");
@@ -23,7 +23,10 @@ async fn an_event_exists_if_and_only_if_its_transaction_commits() {
     let task = tokio::spawn(relay.clone().run(stop.clone()));
 
     let tx = database.begin(Access::Write, soon()).await.expect("a transaction");
-    outbox.publish(event("numbers", "a", 1), &context(), Some(tx.as_ref())).await.expect("published");
+    outbox
+        .publish(event("numbers", "a", 1), &context(), Some(tx.as_ref()))
+        .await
+        .expect("published");
     tx.rollback().await.expect("rolled back");
     let tx = database.begin(Access::Write, soon()).await.expect("a transaction");
     for number in 2..5 {
@@ -34,7 +37,8 @@ async fn an_event_exists_if_and_only_if_its_transaction_commits() {
     tx.commit().await.expect("committed");
     outbox.publish(event("letters", "a", 5), &context(), None).await.expect("published");
     eventually("all are sent", async || numbers(bus.as_ref()).await == [2, 3, 4, 5]).await;
-    eventually("none waits", async || outbox.pending(soon()).await.expect("pending") == (0, None)).await;
+    eventually("none waits", async || outbox.pending(soon()).await.expect("pending") == (0, None))
+        .await;
     assert_eq!(relay.status().sent, 4);
     stop.cancel();
     task.await.expect("ends");
@@ -44,7 +48,8 @@ async fn an_event_exists_if_and_only_if_its_transaction_commits() {
 async fn a_topic_that_is_not_granted_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let outbox = outbox(database(folder.path()).await);
-    let error = outbox.publish(event("other", "a", 1), &context(), None).await.expect_err("refused");
+    let error =
+        outbox.publish(event("other", "a", 1), &context(), None).await.expect_err("refused");
     assert_eq!(error.code, "events.topic-denied");
     assert_eq!(outbox.pending(soon()).await.expect("pending").0, 0);
 }
@@ -84,11 +89,15 @@ async fn a_relay_that_dies_loses_and_doubles_nothing() {
             let plug = Plug::new(at, after);
             let good = outbox(Arc::clone(&database));
             for number in 0..4 {
-                good.publish(event("numbers", "a", number), &context(), None).await.expect("published");
+                good.publish(event("numbers", "a", number), &context(), None)
+                    .await
+                    .expect("published");
             }
             let dying = outbox(Arc::new(Plugged { inner: database, plug: Arc::clone(&plug) }));
-            let bus_of_dying: Arc<dyn Bus> =
-                Arc::new(Plugged::<dyn Bus> { inner: Arc::new(bus.clone()), plug: Arc::clone(&plug) });
+            let bus_of_dying: Arc<dyn Bus> = Arc::new(Plugged::<dyn Bus> {
+                inner: Arc::new(bus.clone()),
+                plug: Arc::clone(&plug),
+            });
             let config = RelayConfig { batch: 3, ..RelayConfig::default() };
             let first = Relay::new(dying, bus_of_dying, config);
             while let Ok(1..) = first.send_batch().await {}

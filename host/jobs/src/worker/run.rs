@@ -46,9 +46,8 @@ impl Lease {
             params.push(Value::Bigint(i64::from(percent)));
             params.push(Value::Text(note.chars().filter(|c| *c != '\0').take(NOTE).collect()));
         }
-        let sql = format!(
-            "UPDATE _airhost_jobs SET lease_until = $3{also} WHERE id = $1 AND lease = $2"
-        );
+        let sql =
+            format!("UPDATE _airhost_jobs SET lease_until = $3{also} WHERE id = $1 AND lease = $2");
         let deadline = Deadline::after(self.timeout);
         match self.database.host_execute(&sql, params, deadline).await {
             Ok(0) => {
@@ -175,10 +174,15 @@ impl Worker {
                     last_error = NULL"
             }
             End::Failed(error) => {
-                let untried = codes::GUEST_NO_REVISION.is(error) || codes::CANCELLED_SHUTDOWN.is(error);
+                let untried =
+                    codes::GUEST_NO_REVISION.is(error) || codes::CANCELLED_SHUTDOWN.is(error);
                 let last_error = Value::Text(error.code.chars().take(200).collect());
                 if untried || (attempt < most && !is_final(error)) {
-                    let wait = self.config.backoff.after(attempt).max(error.retry_after.unwrap_or_default());
+                    let wait = self
+                        .config
+                        .backoff
+                        .after(attempt)
+                        .max(error.retry_after.unwrap_or_default());
                     let wait = i64::try_from(wait.as_micros()).unwrap_or(i64::MAX);
                     let counted = i64::from(attempt) - i64::from(untried);
                     params.extend([

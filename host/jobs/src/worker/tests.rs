@@ -46,7 +46,12 @@ fn kinds() -> Kinds {
 }
 
 fn spec(kind: &str, key: Option<&str>) -> JobSpec {
-    JobSpec { kind: kind.into(), key: key.map(str::to_owned), payload: b"{}".to_vec(), ..JobSpec::default() }
+    JobSpec {
+        kind: kind.into(),
+        key: key.map(str::to_owned),
+        payload: b"{}".to_vec(),
+        ..JobSpec::default()
+    }
 }
 
 fn config() -> WorkerConfig {
@@ -104,7 +109,10 @@ struct Started {
 impl Started {
     async fn stop(self) {
         self.stop.cancel();
-        tokio::time::timeout(Duration::from_secs(10), self.task).await.expect("stops").expect("ends");
+        tokio::time::timeout(Duration::from_secs(10), self.task)
+            .await
+            .expect("stops")
+            .expect("ends");
     }
 }
 
@@ -126,7 +134,10 @@ async fn a_job_runs_once_with_what_it_was_put_with() {
     started.stop().await;
     let seen = runner.seen.lock();
     let [job] = seen.as_slice() else { panic!("{} runs", seen.len()) };
-    assert_eq!((job.id.as_str(), job.key.as_deref(), job.payload_version), (id.as_str(), Some("k"), 7));
+    assert_eq!(
+        (job.id.as_str(), job.key.as_deref(), job.payload_version),
+        (id.as_str(), Some("k"), 7)
+    );
     assert_eq!(job.tenant, put.tenant);
     assert_eq!(job.correlation, put.correlation);
     assert_eq!(job.attrs, [("a".to_owned(), "b".to_owned())]);
@@ -136,11 +147,23 @@ async fn a_job_runs_once_with_what_it_was_put_with() {
 async fn a_job_exists_if_and_only_if_its_transaction_commits() {
     let bench = Bench::new().await;
     let tx = bench.database.begin(Access::Write, soon()).await.expect("a transaction");
-    let lost = bench.jobs.put(spec("quick", Some("k")), &context(None), Some(tx.as_ref())).await.expect("put");
+    let lost = bench
+        .jobs
+        .put(spec("quick", Some("k")), &context(None), Some(tx.as_ref()))
+        .await
+        .expect("put");
     tx.rollback().await.expect("rolled back");
     let tx = bench.database.begin(Access::Write, soon()).await.expect("a transaction");
-    let kept = bench.jobs.put(spec("quick", Some("k")), &context(None), Some(tx.as_ref())).await.expect("put");
-    let again = bench.jobs.put(spec("quick", Some("k")), &context(None), Some(tx.as_ref())).await.expect("put");
+    let kept = bench
+        .jobs
+        .put(spec("quick", Some("k")), &context(None), Some(tx.as_ref()))
+        .await
+        .expect("put");
+    let again = bench
+        .jobs
+        .put(spec("quick", Some("k")), &context(None), Some(tx.as_ref()))
+        .await
+        .expect("put");
     assert_eq!(kept, again);
     tx.commit().await.expect("committed");
     let error = bench.jobs.status(&lost, &context(None)).await.expect_err("it is not there");
@@ -155,7 +178,8 @@ async fn a_key_is_taken_until_its_job_has_ended() {
     assert_eq!(bench.put(spec("quick", Some("k"))).await, first);
     assert_ne!(bench.put(spec("hasty", Some("k"))).await, first, "another kind");
     assert_ne!(bench.put(spec("quick", None)).await, bench.put(spec("quick", None)).await);
-    let of_tenant = bench.jobs.put(spec("quick", Some("k")), &context(Some("t")), None).await.expect("put");
+    let of_tenant =
+        bench.jobs.put(spec("quick", Some("k")), &context(Some("t")), None).await.expect("put");
     assert_ne!(of_tenant, first, "another tenant");
     let started = bench.start(config(), Runner::new(|_| Ok(Vec::new())));
     bench.ends_as(&first, JobState::Succeeded).await;
@@ -213,7 +237,12 @@ async fn a_failure_is_tried_again_after_its_back_off_until_attempts_are_used_up(
 #[tokio::test]
 async fn some_failures_are_final_and_some_count_no_attempt() {
     let bench = Bench::new().await;
-    for code in [&codes::SQL_SYNTAX, &codes::CALL_DENIED, &codes::BLOB_NOT_FOUND, &codes::IMPORT_UNSUPPORTED] {
+    for code in [
+        &codes::SQL_SYNTAX,
+        &codes::CALL_DENIED,
+        &codes::BLOB_NOT_FOUND,
+        &codes::IMPORT_UNSUPPORTED,
+    ] {
         let id = bench.put(spec("quick", None)).await;
         let started = bench.start(config(), Runner::new(|_| Err(code.error("no"))));
         let status = bench.ends_as(&id, JobState::Failed).await;
@@ -320,7 +349,8 @@ async fn no_more_jobs_run_at_once_than_allowed_and_two_workers_share_them() {
     let one = Runner::new(|_| Ok(Vec::new()));
     let two = Runner::new(|_| Ok(Vec::new()));
     let limited = WorkerConfig { concurrency: 3, ..config() };
-    let (first, second) = (bench.start(limited, Arc::clone(&one)), bench.start(limited, Arc::clone(&two)));
+    let (first, second) =
+        (bench.start(limited, Arc::clone(&one)), bench.start(limited, Arc::clone(&two)));
     eventually("both are busy", async || one.runs() == 3 && two.runs() == 3).await;
     tokio::time::sleep(Duration::from_millis(30)).await;
     assert_eq!((one.runs(), two.runs()), (3, 3));
@@ -353,7 +383,10 @@ async fn ended_jobs_are_forgotten_after_their_retention() {
     let waiting = bench.put(JobSpec { run_at: Some(i64::MAX), ..spec("quick", None) }).await;
     bench.hands.advance(8 * 24 * 3_600 * SECOND);
     let started = bench.start(config(), Runner::new(|_| Ok(Vec::new())));
-    eventually("it is forgotten", async || bench.jobs.status(&ended, &context(None)).await.is_err()).await;
+    eventually("it is forgotten", async || {
+        bench.jobs.status(&ended, &context(None)).await.is_err()
+    })
+    .await;
     assert_eq!(bench.status(&waiting).await.state, JobState::Waiting);
     started.stop().await;
 }

@@ -77,11 +77,7 @@ struct Due {
 impl MailRelay {
     /// The relay from an outbox to a transport.
     #[must_use]
-    pub fn new(
-        outbox: MailOutbox,
-        transport: Arc<dyn Transport>,
-        config: MailRelayConfig,
-    ) -> Self {
+    pub fn new(outbox: MailOutbox, transport: Arc<dyn Transport>, config: MailRelayConfig) -> Self {
         Self { outbox, transport, config, status: Arc::default() }
     }
 
@@ -188,7 +184,8 @@ impl MailRelay {
     async fn failed(&self, due: &Due, error: &Error) -> Result<()> {
         let now = self.outbox.clock.now_micros();
         let patience = i64::try_from(self.config.give_up.as_micros()).unwrap_or(i64::MAX);
-        let over = error.class == ErrorClass::Invalid || now.saturating_sub(due.created_at) >= patience;
+        let over =
+            error.class == ErrorClass::Invalid || now.saturating_sub(due.created_at) >= patience;
         {
             let mut status = self.status.lock();
             status.failed += 1;
@@ -203,7 +200,8 @@ impl MailRelay {
         let attempts = due.attempts.saturating_add(1);
         let wait = self.config.backoff.after(attempts).max(error.retry_after.unwrap_or_default());
         let wait = i64::try_from(wait.as_micros()).unwrap_or(i64::MAX);
-        let sql = "UPDATE _airhost_mail SET attempts = $2, next_at = $3, last_error = $4 WHERE id = $1";
+        let sql =
+            "UPDATE _airhost_mail SET attempts = $2, next_at = $3, last_error = $4 WHERE id = $1";
         let params = vec![
             Value::Uuid(due.id.to_string()),
             Value::Bigint(i64::from(attempts)),
@@ -239,7 +237,8 @@ impl MailRelay {
         let sql = "SELECT min(next_at) FROM _airhost_mail WHERE failed_at IS NULL";
         let rows = self.outbox.database.host_query(sql, Vec::new(), self.soon()).await?.rows;
         let next = Columns::of(rows.into_iter().next().unwrap_or_default()).optional_bigint()?;
-        let wait = next.map_or(i64::MAX, |next| next.saturating_sub(self.outbox.clock.now_micros()));
+        let wait =
+            next.map_or(i64::MAX, |next| next.saturating_sub(self.outbox.clock.now_micros()));
         Ok(Duration::from_micros(u64::try_from(wait).unwrap_or(0)).min(self.config.every))
     }
 

@@ -136,12 +136,8 @@ impl Transport for Folder {
 /// Writes a file that is there whole or not at all. The same message again replaces itself.
 fn write(folder: &Path, id: Uuid, content: &[u8]) -> io::Result<()> {
     let unfinished = folder.join(format!(".{id}.tmp"));
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&unfinished)?;
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
     file.write_all(content)?;
     file.sync_all()?;
     drop(file);
@@ -179,9 +175,10 @@ fn parse(id: Uuid, raw: Vec<u8>) -> Option<StoredMail> {
         .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
         .collect();
     // Without an HTML part the parser makes one of the text.
-    let has_html = message.html_body.iter().any(|at| {
-        message.part(*at).is_some_and(mail_parser::MessagePart::is_text_html)
-    });
+    let has_html = message
+        .html_body
+        .iter()
+        .any(|at| message.part(*at).is_some_and(mail_parser::MessagePart::is_text_html));
     Some(StoredMail {
         summary,
         text: message.body_text(0).map_or_else(String::new, Into::into),

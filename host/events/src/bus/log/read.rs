@@ -98,7 +98,8 @@ pub(super) fn tail(
         return Ok(Vec::new());
     }
     let list: Vec<String> = ids.iter().map(i64::to_string).collect();
-    let among = if ids.is_empty() { String::new() } else { format!("AND topic IN ({})", list.join(", ")) };
+    let among =
+        if ids.is_empty() { String::new() } else { format!("AND topic IN ({})", list.join(", ")) };
     let order = if after.is_some() { "" } else { "DESC" };
     let sql = format!(
         "SELECT position, envelope FROM events WHERE position > ?1 {among} ORDER BY position {order} LIMIT ?2"
@@ -115,7 +116,10 @@ fn topic_ids(connection: &Connection, topics: &[String]) -> Result<Vec<i64>> {
     let mut ids = Vec::with_capacity(topics.len());
     for topic in topics {
         ids.extend(
-            statement.query_row(params![topic], |row| row.get::<_, i64>(0)).optional().map_err(unavailable)?,
+            statement
+                .query_row(params![topic], |row| row.get::<_, i64>(0))
+                .optional()
+                .map_err(unavailable)?,
         );
     }
     Ok(ids)

@@ -107,7 +107,9 @@ async fn retention_removes_what_is_old_and_read_and_nothing_else() {
     let log = open(folder.path(), |config| config.retention = Duration::ZERO).await;
     let mut reader = log.subscribe("g", &topics(&["read"])).await.expect("subscribed");
     for n in 0..3 {
-        log.append(&[envelope("read", "k", n), envelope("unheard", "k", n)]).await.expect("appended");
+        log.append(&[envelope("read", "k", n), envelope("unheard", "k", n)])
+            .await
+            .expect("appended");
     }
     let limit = FetchLimit { events: 2, bytes: usize::MAX };
     assert_eq!(reader.fetch(limit).await.expect("fetched").len(), 2);

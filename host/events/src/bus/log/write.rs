@@ -19,11 +19,7 @@ pub(super) struct Row {
 
 impl Row {
     pub(super) fn new(event: &Envelope) -> Self {
-        Self {
-            topic: event.topic.clone(),
-            id: event.id.into_bytes(),
-            envelope: event.to_json(),
-        }
+        Self { topic: event.topic.clone(), id: event.id.into_bytes(), envelope: event.to_json() }
     }
 }
 
