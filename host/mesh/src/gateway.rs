@@ -37,8 +37,8 @@ pub use self::{
     table::{Route, RouteTable},
 };
 use crate::{
+    deadline::within_deadline,
     outcome::Outcome,
-    service_routes::within_deadline,
     surface::{ALLOW_ATTR, Surface},
 };
 
@@ -89,9 +89,7 @@ impl Gateway {
         if let Some(timeout) = route.timeout {
             call.context.deadline = Deadline::after(timeout);
         }
-        if let Some(limit) = route.body {
-            limit_body(&mut call, limit)?;
-        }
+        limit_body(&mut call, route.body)?;
         if let Some(policy) = &route.request_headers {
             policy.apply(call.request.headers_mut());
         }

@@ -9,6 +9,7 @@
 //! Invariants: no header of a client sets identity, tenant, principal or deadline; a body is never
 //! read ahead of its receiver, but for small ones within a bounded budget; every wait has a limit.
 
+mod deadline;
 mod flags;
 mod gateway;
 mod headers;

@@ -36,6 +36,7 @@ use self::{
     grants::{Grants, OutsideGrant, pace_keys},
 };
 use crate::{
+    deadline::within_deadline,
     flags::{BREAKER_ATTR, response_flag},
     headers,
 };
@@ -283,6 +284,10 @@ impl Dispatch for Mesh {
         match &call.target {
             Target::Service(service) => {
                 self.may_call(&call.context, service)?;
+                // The runtime keeps deadlines; at the edge the host makes sure of it.
+                if call.context.depth == 0 {
+                    return within_deadline(&*self.local, call).await;
+                }
                 self.local.dispatch(call).await
             }
             // Few calls go outside: their larger future is kept off the path of the others.

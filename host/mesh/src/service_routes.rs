@@ -1,6 +1,6 @@
-//! What every service port answers from the host itself, and the time limit of what it does not.
+//! What every service port answers from the host itself.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use airhost_core::{Body, Call, Dispatch, Response, Result, ServiceName, codes};
 use async_trait::async_trait;
@@ -8,10 +8,6 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header};
 
 use crate::surface::ALLOW_ATTR;
-
-/// How long after the deadline the host waits for the service's own word about it, so that the
-/// answer says where the time went.
-const AFTERWORD: Duration = Duration::from_millis(50);
 
 /// What the host knows of its services.
 #[async_trait]
@@ -54,7 +50,7 @@ impl Default for HostPaths {
 }
 
 /// A service's port: `/health`, `/ready`, `/metrics` and `/openapi.json` from the host, everything
-/// else to the service, for as long as the call's deadline allows.
+/// else to what is behind it (the mesh, or the gateway's routes), which keeps the deadline.
 pub struct ServiceRoutes {
     service: ServiceName,
     paths: HostPaths,
@@ -122,7 +118,7 @@ enum HostPath {
 impl Dispatch for ServiceRoutes {
     async fn dispatch(&self, call: Call) -> Result<Response> {
         let Some(path) = self.host_path(call.request.uri().path()) else {
-            return within_deadline(&*self.next, call).await;
+            return self.next.dispatch(call).await;
         };
         let deadline = call.context.deadline.instant();
         if !matches!(*call.request.method(), Method::GET | Method::HEAD) {
@@ -133,15 +129,6 @@ impl Dispatch for ServiceRoutes {
             Err(codes::DEADLINE_EXCEEDED.error("the service's state could not be learnt in time"))
         })
     }
-}
-
-/// Dispatches a call and gives it up soon after its deadline: whoever answers it should have
-/// kept it, and this makes sure.
-pub(crate) async fn within_deadline(next: &dyn Dispatch, call: Call) -> Result<Response> {
-    let deadline = call.context.deadline.instant() + AFTERWORD;
-    tokio::time::timeout_at(deadline, next.dispatch(call))
-        .await
-        .unwrap_or_else(|_| Err(codes::DEADLINE_EXCEEDED.error("the request took too long")))
 }
 
 fn report(report: &Report) -> Response {

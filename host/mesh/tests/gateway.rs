@@ -18,7 +18,7 @@ use airhost_mesh::{Gateway, HostPaths, Outcome, Report, RouteTable, ServiceFacts
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::Request;
-use support::{Service, within};
+use support::Service;
 
 const ROUTES: &str = r#"
 cors:
@@ -323,22 +323,4 @@ async fn the_host_answers_for_every_service() {
     assert!(codes::REQUEST_NO_ROUTE.is(&missing));
     let written = Request::post("/health").body(Body::Empty).unwrap();
     assert!(codes::REQUEST_METHOD.is(&all.dispatch(call(written)).await.unwrap_err()));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_service_that_does_not_answer_is_given_up() {
-    let name: ServiceName = "user-service".parse().unwrap();
-    let port = ServiceRoutes::new(
-        name,
-        HostPaths::default(),
-        Arc::new(Facts),
-        Service::by(|_| std::future::pending()),
-    );
-    let error = within(async {
-        let mut call = call(get("/x").body(Body::Empty).unwrap());
-        call.context.deadline = Deadline::after(Duration::from_secs(1));
-        port.dispatch(call).await.unwrap_err()
-    })
-    .await;
-    assert!(codes::DEADLINE_EXCEEDED.is(&error));
 }

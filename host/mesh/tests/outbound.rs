@@ -36,7 +36,10 @@ use hyper_util::{
     server::conn::auto,
 };
 use support::{Server, Service, within};
-use tokio::{io::AsyncWriteExt, net::TcpListener};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 
 fn manifest(more: &str) -> Manifest {
     let text = format!(
@@ -169,6 +172,18 @@ async fn services_call_whom_their_manifest_lists() {
     let mut late = to(service("caller"), "permission-service");
     late.context.deadline = Deadline::after(Duration::ZERO);
     assert!(codes::DEADLINE_EXCEEDED.is(&mesh.dispatch(late).await.unwrap_err()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_does_not_answer_is_given_up() {
+    let mesh =
+        mesh(Service::by(|_| std::future::pending()), OutboundConfig::default(), &manifest(""));
+    let mut call = get("http://s/");
+    call.context.caller = Caller::Public;
+    call.target = Target::Service("user-service".parse().unwrap());
+    let began = tokio::time::Instant::now();
+    assert!(codes::DEADLINE_EXCEEDED.is(&mesh.dispatch(call).await.unwrap_err()));
+    assert!(began.elapsed() < Duration::from_secs(11));
 }
 
 #[tokio::test]
@@ -363,7 +378,8 @@ async fn an_answer_ends_at_the_deadline() {
     let address = socket.local_addr().unwrap();
     tokio::spawn(async move {
         let (mut stream, _) = socket.accept().await.unwrap();
-        stream.readable().await.unwrap();
+        let mut request = [0; 1024];
+        assert!(stream.read(&mut request).await.unwrap() > 0);
         stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc").await.unwrap();
         std::future::pending::<()>().await;
     });
@@ -479,7 +495,7 @@ async fn a_switch_of_protocols_goes_through_gateway_and_host() {
     joined.write_all(b"there and back").await.unwrap();
     joined.shutdown().await.unwrap();
     let mut back = String::new();
-    within(tokio::io::AsyncReadExt::read_to_string(&mut joined, &mut back)).await.unwrap();
+    within(joined.read_to_string(&mut back)).await.unwrap();
     assert_eq!(back, "there and back");
     assert_eq!(server.logged().await, "GET /ws 101 - in=14 out=14");
 }

@@ -26,8 +26,8 @@
 //!     hosts: ["api.example.com"]    # all when absent; "*.example.com" for one level or more
 //!     headers: { x-beta: "1" }      # "*" for any value
 //!     rewrite: /users/{id}          # path as the service sees it; as sent when absent
-//!     timeout: 10s
-//!     body: 1MiB
+//!     timeout: 10s                  # limits.wall of the gateway when absent
+//!     body: 1MiB                    # 10 MiB when absent
 //!     auth: required                # none | optional | required (default)
 //!     rate: standard                # name of a rate policy of rate-limiter-service
 //!     cache: true                   # GETs may be answered by edge-cache-service
@@ -104,8 +104,8 @@ pub(crate) struct Route {
     pub(crate) rewrite: Option<String>,
     #[serde(default, deserialize_with = "optional_duration")]
     pub(crate) timeout: Option<Duration>,
-    #[serde(default, deserialize_with = "optional_size")]
-    pub(crate) body: Option<u64>,
+    #[serde(default = "default_body", deserialize_with = "size")]
+    pub(crate) body: u64,
     #[serde(default)]
     pub(crate) auth: Auth,
     pub(crate) rate: Option<String>,
@@ -174,10 +174,14 @@ fn optional_duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Durati
     Ok(Some(Duration::from_millis(millis)))
 }
 
-fn optional_size<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+fn default_body() -> u64 {
+    10 << 20
+}
+
+fn size<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
     let text = String::deserialize(from)?;
     let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("B", 1)];
-    quantity(&text, &units).map(Some).ok_or_else(|| {
+    quantity(&text, &units).ok_or_else(|| {
         de::Error::custom(format!("`{text}` is not a size: write 512B, 64KiB, 10MiB or 2GiB"))
     })
 }

@@ -28,7 +28,7 @@ pub struct Route {
     pub(crate) rate: Option<String>,
     pub(crate) cache: bool,
     pub(crate) timeout: Option<Duration>,
-    pub(crate) body: Option<u64>,
+    pub(crate) body: u64,
     pub(crate) compression: bool,
     pub(crate) cors: Option<Arc<CorsPolicy>>,
     pub(crate) request_headers: Option<Arc<HeaderPolicy>>,
@@ -258,6 +258,13 @@ impl RouteTable {
         }
         self.routes.push(route);
         Ok(())
+    }
+
+    /// The largest request body that a route takes, in bytes: what the port in front of the
+    /// gateway must let through.
+    #[must_use]
+    pub fn largest_body(&self) -> u64 {
+        self.routes.iter().map(|route| route.body).max().unwrap_or(0)
     }
 
     /// The route for a request.

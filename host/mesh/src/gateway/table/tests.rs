@@ -142,7 +142,8 @@ fn attributes_are_read() {
     let table = table();
     let users = &table.routes()[0];
     assert_eq!(users.timeout, Some(Duration::from_secs(5)));
-    assert_eq!(users.body, Some(64 << 10));
+    assert_eq!(users.body, 64 << 10);
+    assert_eq!(table.largest_body(), 10 << 20);
     assert!(users.cors.is_some() && users.compression && !users.cache);
     assert_eq!(table.routes()[2].auth, Auth::Optional);
 }
