@@ -33,7 +33,9 @@ impl Compiler {
             .spawn(move || {
                 // Serving threads go first. Cranelift's own threads inherit nothing from this one,
                 // but they work only while this one waits for them.
-                drop(rustix::process::nice(10));
+                if let Err(error) = rustix::process::nice(10) {
+                    tracing::debug!(%error, "the compiling thread keeps its priority");
+                }
                 while let Some(work) = queue.blocking_recv() {
                     work();
                 }

@@ -2,6 +2,7 @@
 //! revision, and turned into functions once an instance.
 
 use wasmtime::component::InstancePre;
+use wasmtime_wasi_http::p2::bindings::ProxyIndices;
 
 use crate::{
     bindings::{consumer, handler, job, lifecycle, subject, tick},
@@ -17,6 +18,7 @@ pub(crate) struct Exports {
     pub(crate) tick: Option<tick::ExportsIndices>,
     pub(crate) lifecycle: Option<lifecycle::ExportsIndices>,
     pub(crate) subject: Option<subject::ExportsIndices>,
+    pub(crate) wasi_http: Option<ProxyIndices>,
 }
 
 impl Exports {
@@ -40,6 +42,7 @@ impl Exports {
             subject: has("pyairtable:service/subject-data@0.1.0")
                 .then(|| subject::ExportsIndices::new(pre))
                 .transpose()?,
+            wasi_http: has("wasi:http/incoming-handler@0.2.0").then(|| ProxyIndices::new(pre)).transpose()?,
         })
     }
 }

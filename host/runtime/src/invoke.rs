@@ -21,10 +21,15 @@ pub(crate) struct Admitted {
 }
 
 impl Admitted {
-    /// Waits for a place. Answers the call's deadline as well: its own, or the service's limit.
+    /// Waits for a place for a request, and bounds its time by the service's limit.
     pub(crate) async fn new(generation: InFlight, context: &mut CallContext) -> Result<Self> {
+        context.deadline = context.deadline.at_most(generation.loaded.service.limits.wall);
+        Self::for_work(generation, context).await
+    }
+
+    /// Waits for a place for work that has a time of its own.
+    pub(crate) async fn for_work(generation: InFlight, context: &CallContext) -> Result<Self> {
         let service = &generation.loaded.service;
-        context.deadline = context.deadline.at_most(service.limits.wall);
         if context.depth > CallContext::MAX_DEPTH {
             return Err(codes::CALL_DEPTH.error("more than 16 calls are nested in one another"));
         }

@@ -27,6 +27,8 @@ mod snapshot;
 mod state;
 mod status;
 mod wasi;
+mod wasi_http;
+mod work;
 
 pub use cache::CacheBroadcast;
 pub use config::{CacheKey, Config, Pool, Reset};

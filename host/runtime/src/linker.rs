@@ -31,6 +31,7 @@ enum Unsupported {}
 pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     let l = &mut linker;
     pyairtable::types::errors::add_to_linker::<_, HasSelf<State>>(l, |state| state)?;
     pyairtable::types::http::add_to_linker::<_, HasSelf<State>>(l, |state| state)?;

@@ -11,6 +11,7 @@ use std::{
 };
 
 use airhost_core::{Call, Deadline, Dispatch, Response, Result, Revision, ServiceName, Target, codes};
+use airhost_telemetry::spawn_named;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -279,7 +280,7 @@ impl Runtime {
         draining.retain(|generation| generation.in_flight() > 0);
         draining.push(Arc::clone(&generation));
         drop(draining);
-        tokio::spawn(async move {
+        spawn_named("retire-generation", async move {
             for instance in generation.warm.drain() {
                 invoke::retire(&generation, instance).await;
             }

@@ -3,12 +3,14 @@
 use std::{
     future::{Future, poll_fn},
     pin::Pin,
-    task::Poll,
+    task::{Context, Poll},
 };
 
-use airhost_core::{Body, Call, CallContext, CorrelationId, Error, Response, Result, codes, problem_response};
+use airhost_core::{Body, BodyError, Call, CallContext, CorrelationId, Error, Response, Result, codes, problem_response};
+use airhost_telemetry::spawn_named;
 use bytes::Bytes;
 use http::HeaderMap;
+use http_body::Frame;
 use tokio::sync::oneshot;
 use wasmtime::component::Resource;
 
@@ -17,10 +19,11 @@ use crate::{
     generation::{Generation, InFlight},
     glue::{
         fields, from_guest,
-        http::{Head, Incoming, check_status, content_length},
+        http::{Incoming, check_status, content_length, response},
     },
     invoke::{self, Admitted},
     state::{CallState, Handling},
+    wasi_http,
 };
 
 /// What a handler's end means for the response.
@@ -75,10 +78,10 @@ pub(crate) async fn serve(generation: InFlight, call: Call) -> Result<Response> 
 }
 
 /// Waits for the end of the work or the beginning of a streamed response, whichever comes first.
-async fn drive(mut work: Work, mut head: oneshot::Receiver<Head>) -> Result<End> {
+async fn drive(mut work: Work, mut head: oneshot::Receiver<Response>) -> Result<End> {
     enum First {
         End(Result<End>),
-        Head(Head),
+        Head(Response),
     }
     let mut listening = true;
     let first = poll_fn(|context| {
@@ -97,36 +100,68 @@ async fn drive(mut work: Work, mut head: oneshot::Receiver<Head>) -> Result<End>
     .await;
     match first {
         // It may have written all of a small body before anyone looked.
-        First::End(Ok(End::Streamed)) => match head.try_recv() {
-            Ok((status, headers, body)) => Ok(End::Response(response(status, headers, Body::stream(body)))),
-            Err(_) => Ok(End::Streamed),
-        },
+        First::End(Ok(End::Streamed)) => Ok(head.try_recv().map_or(End::Streamed, End::Response)),
         First::End(end) => end,
-        First::Head((status, headers, body)) => {
-            // The guest goes on in a task of its own while the response is sent. The task ends
-            // with the body, unless that came to its end: then the guest may finish its work.
-            let writer = tokio::spawn(async move {
+        First::Head(response) => {
+            // The guest goes on in a task of its own while the response is sent.
+            let guest = spawn_named("streaming-guest", async move {
                 if let Err(error) = work.await {
                     tracing::debug!(code = %error.code, "a streamed response was reset");
                 }
             });
-            let body = body.cancels(writer.abort_handle());
-            Ok(End::Response(response(status, headers, Body::stream(body))))
+            let guest = guest.abort_handle();
+            Ok(End::Response(response.map(|body| Body::stream(Guarded { body, ended: false, guest }))))
         }
     }
 }
 
-fn response(status: http::StatusCode, headers: HeaderMap, body: Body) -> Response {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
-    response
+/// A body that a guest writes meanwhile. Dropping it before its end ends the guest; after its end
+/// the guest may finish what it is doing.
+struct Guarded {
+    body: Body,
+    ended: bool,
+    guest: tokio::task::AbortHandle,
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.guest.abort();
+        }
+    }
+}
+
+impl http_body::Body for Guarded {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<std::result::Result<Frame<Bytes>, BodyError>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
+        self.ended |= match &frame {
+            None => true,
+            Some(Ok(frame)) => frame.is_trailers(),
+            Some(Err(_)) => false,
+        };
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
 }
 
 async fn handle(admitted: Admitted, context: CallContext, handling: Handling) -> Result<End> {
     let generation: &Generation = &admitted.generation;
-    let Some(indices) = &generation.loaded.exports.handler else {
-        return Err(codes::GUEST_NO_EXPORT.error("the component does not export `pyairtable:service/handler`"));
+    let exports = &generation.loaded.exports;
+    let Some(indices) = &exports.handler else {
+        return foreign(generation, context, handling).await;
     };
     let state = CallState::new(context, Some(handling));
     invoke::run(generation, state, async |instance| {
@@ -153,6 +188,22 @@ async fn handle(admitted: Admitted, context: CallContext, handling: Handling) ->
         })
     })
     .await?
+}
+
+/// A request to a component that knows nothing of the platform.
+async fn foreign(generation: &Generation, context: CallContext, mut handling: Handling) -> Result<End> {
+    let Some(indices) = &generation.loaded.exports.wasi_http else {
+        return Err(codes::GUEST_NO_EXPORT.error("the component exports no HTTP handler"));
+    };
+    let Some(respond) = handling.respond.take() else {
+        return Err(codes::INTERNAL.error("nobody waits for the response"));
+    };
+    let state = CallState::new(context, Some(handling));
+    invoke::run(generation, state, async |instance| {
+        wasi_http::handle(generation, indices, instance, respond).await
+    })
+    .await?;
+    Ok(End::Streamed)
 }
 
 /// A whole reply, if it is one that may be sent.

@@ -2,18 +2,20 @@
 
 use std::{any::Any, sync::Arc};
 
-use airhost_core::{CallContext, Caller, Deadline};
+use airhost_core::{CallContext, Caller, Deadline, Response};
 use airhost_storage::idempotency::Token;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use wasmtime::component::{Resource, ResourceTable, ResourceTableError};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::WasiHttpCtx;
 
 use crate::{
-    glue::http::{Head, Incoming},
+    glue::http::Incoming,
     limits::MemoryMeter,
     service::Service,
     wasi,
+    wasi_http::Hooks,
 };
 
 /// The data of a store.
@@ -30,10 +32,12 @@ pub(crate) struct State {
 }
 
 /// WASI's part of an instance.
-struct Wasi {
+pub(crate) struct Wasi {
     context: WasiCtx,
     /// Of the call that the instance is in.
     correlation: wasi::Correlation,
+    pub(crate) http: WasiHttpCtx,
+    pub(crate) hooks: Hooks,
 }
 
 /// The call that an instance is in.
@@ -58,7 +62,7 @@ pub(crate) struct CallState {
 pub(crate) struct Handling {
     pub(crate) request: Incoming,
     /// Taken when the response starts.
-    pub(crate) respond: Option<oneshot::Sender<Head>>,
+    pub(crate) respond: Option<oneshot::Sender<Response>>,
 }
 
 impl CallState {
@@ -91,8 +95,9 @@ impl State {
     pub(crate) fn enter(&mut self, call: CallState) {
         let number = self.call.number.wrapping_add(1);
         self.call = CallState { number, ..call };
-        if let Some(wasi) = &self.wasi {
+        if let Some(wasi) = &mut self.wasi {
             *wasi.correlation.lock() = self.call.context.correlation.clone();
+            wasi.hooks.context = self.call.context.clone();
         }
     }
 
@@ -109,14 +114,25 @@ impl State {
         self.open = self.open.saturating_sub(1);
         Ok(value)
     }
+
+    /// WASI's part, and the table with its handles.
+    pub(crate) fn wasi(&mut self) -> (&mut Wasi, &mut ResourceTable) {
+        let wasi = self.wasi.get_or_insert_with(|| {
+            let correlation = Arc::new(Mutex::new(self.call.context.correlation.clone()));
+            Box::new(Wasi {
+                context: wasi::context(&self.service, &correlation),
+                correlation,
+                http: WasiHttpCtx::new(),
+                hooks: Hooks { service: Arc::clone(&self.service), context: self.call.context.clone() },
+            })
+        });
+        (wasi, &mut self.table)
+    }
 }
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let wasi = self.wasi.get_or_insert_with(|| {
-            let correlation = Arc::new(Mutex::new(self.call.context.correlation.clone()));
-            Box::new(Wasi { context: wasi::context(&self.service, &correlation), correlation })
-        });
-        WasiCtxView { ctx: &mut wasi.context, table: &mut self.table }
+        let (wasi, table) = self.wasi();
+        WasiCtxView { ctx: &mut wasi.context, table }
     }
 }

@@ -86,7 +86,7 @@ pub(crate) fn pipe(limit: u64) -> (BodyWriter, PipedBody) {
     let (sender, receiver) = mpsc::channel(WRITES_AHEAD);
     (
         BodyWriter { pieces: Some(sender), left: limit },
-        PipedBody { pieces: receiver, ended: false, writer: None },
+        PipedBody { pieces: receiver, ended: false },
     )
 }
 
@@ -94,25 +94,6 @@ pub(crate) fn pipe(limit: u64) -> (BodyWriter, PipedBody) {
 pub(crate) struct PipedBody {
     pieces: mpsc::Receiver<Piece>,
     ended: bool,
-    writer: Option<tokio::task::AbortHandle>,
-}
-
-impl PipedBody {
-    /// Ends the task that writes when this body is dropped before its end.
-    pub(crate) fn cancels(mut self, writer: tokio::task::AbortHandle) -> Self {
-        self.writer = Some(writer);
-        self
-    }
-}
-
-impl Drop for PipedBody {
-    fn drop(&mut self) {
-        if let Some(writer) = self.writer.take()
-            && !self.ended
-        {
-            writer.abort();
-        }
-    }
 }
 
 impl http_body::Body for PipedBody {

@@ -3,6 +3,7 @@
 use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
 
 use airhost_core::{Body, Call, CallContext, Priority, Response, ServiceName, Target, codes};
+use airhost_telemetry::spawn_named;
 use http::{Method, Uri, response::Parts};
 use tokio::{sync::oneshot, task::AbortHandle};
 use wasmtime::component::Resource;
@@ -115,7 +116,7 @@ impl State {
         self.call.pending = pending + 1;
         let outbound = self.service.environment.outbound.clone();
         let (send, receive) = oneshot::channel();
-        let task = tokio::spawn(async move {
+        let task = spawn_named("outgoing-call", async move {
             let deadline = call.context.deadline;
             // Whoever started it may have dropped it meanwhile.
             drop(send.send(within(deadline, outbound.dispatch(call)).await));

@@ -1,6 +1,6 @@
 //! `service/http`: the request that is handled, and the responder.
 
-use airhost_core::{Body, codes};
+use airhost_core::{Body, Response, codes};
 use http::{StatusCode, header, request::Parts};
 use wasmtime::component::Resource;
 
@@ -27,9 +27,6 @@ pub(crate) struct Incoming {
     /// Taken once, by the guest or by a call that passes it on.
     pub(crate) body: Body,
 }
-
-/// What starting a response sends to whoever waits for it.
-pub(crate) type Head = (StatusCode, http::HeaderMap, body::PipedBody);
 
 impl State {
     fn handling(&mut self, call: u32) -> wasmtime::Result<&mut Handling> {
@@ -138,7 +135,7 @@ impl HostResponder for State {
             }
         };
         let (writer, body) = body::pipe(limit);
-        if respond.send((status, headers, body)).is_err() {
+        if respond.send(response(status, headers, Body::stream(body))).is_err() {
             return Err(codes::CANCELLED_CALLER.error("the caller has gone").into());
         }
         Ok(self.push(writer)?)
@@ -147,6 +144,14 @@ impl HostResponder for State {
     fn drop(&mut self, _: Resource<Responder>) -> wasmtime::Result<()> {
         Ok(())
     }
+}
+
+/// A response from its parts.
+pub(crate) fn response(status: StatusCode, headers: http::HeaderMap, body: Body) -> Response {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
 }
 
 /// The length that a message announces, if it is a number.

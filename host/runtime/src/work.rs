@@ -1,0 +1,157 @@
+//! Events, jobs, ticks and subject data: what the host calls on its own account.
+
+use std::sync::Arc;
+
+use airhost_core::{CallContext, Caller, Deadline, Principal, Result, ServiceName, codes};
+use airhost_events::{Deliver, Delivery, Outcome};
+use airhost_jobs::{RunJob, RunningJob, Tick};
+use airhost_storage::sql::Access;
+use async_trait::async_trait;
+
+use crate::{
+    bindings::consumer::exports::pyairtable::events::consumer as wit,
+    generation::Generation,
+    glue::{from_guest, jobs::Job, sql::Transaction},
+    invoke::{self, Admitted},
+    runtime::Runtime,
+    state::CallState,
+};
+
+fn no_export(generation: &Generation, interface: &str) -> airhost_core::Error {
+    codes::GUEST_NO_EXPORT
+        .error(format!("{} does not export `{interface}`", generation.loaded.service.name))
+}
+
+#[async_trait]
+impl Deliver for Runtime {
+    async fn deliver(
+        &self,
+        service: &ServiceName,
+        batch: Vec<Delivery>,
+        tx: Option<Arc<dyn airhost_storage::sql::Transaction>>,
+    ) -> Result<Vec<Outcome>> {
+        let Some(first) = batch.first() else { return Ok(Vec::new()) };
+        let generation = self.enter(service)?;
+        let mut context = CallContext::root(Caller::Host, Deadline::after(generation.loaded.service.limits.wall));
+        context.correlation = first.event.correlation.clone();
+        context.trace = first.event.trace.child();
+        // A batch of one tenant has that tenant; what is mixed has none.
+        let tenant = &first.event.tenant;
+        if batch.iter().all(|delivery| delivery.event.tenant == *tenant) {
+            context.tenant = tenant.clone();
+        }
+        let admitted = Admitted::new(generation, &mut context).await?;
+        let generation = &*admitted.generation;
+        let Some(indices) = &generation.loaded.exports.consumer else {
+            return Err(no_export(generation, "pyairtable:events/consumer"));
+        };
+        let count = batch.len();
+        let deliveries: Vec<_> = batch.into_iter().map(delivery).collect();
+        let mut state = CallState::new(context, None);
+        if let Some(tx) = &tx {
+            state.transactions = 1;
+            state.open_writes = usize::from(tx.access() == Access::Write);
+        }
+        let outcomes = invoke::run(generation, state, async |instance| {
+            let store = &mut instance.store;
+            let exports = indices.load(&mut *store, &instance.linked)?;
+            let consumer = exports.pyairtable_events_consumer();
+            let Some(tx) = tx else { return consumer.call_consume(&mut *store, &deliveries, None).await };
+            let own = store.data_mut().push(Transaction::of_host(tx))?;
+            let borrowed = wasmtime::component::Resource::new_borrow(own.rep());
+            let outcomes = consumer.call_consume(&mut *store, &deliveries, Some(borrowed)).await?;
+            store.data_mut().delete(own)?;
+            Ok(outcomes)
+        })
+        .await?;
+        if outcomes.len() != count {
+            return Err(codes::GUEST_TRAP
+                .error(format!("{service} answered {} outcomes for {count} events", outcomes.len())));
+        }
+        Ok(outcomes
+            .into_iter()
+            .map(|outcome| match outcome {
+                wit::Outcome::Ack => Outcome::Ack,
+                wit::Outcome::Retry(millis) => Outcome::Retry(millis.map(std::time::Duration::from_millis)),
+                wit::Outcome::Dead(reason) => Outcome::Dead(reason),
+            })
+            .collect())
+    }
+}
+
+fn delivery(delivery: Delivery) -> wit::Delivery {
+    let event = &delivery.event;
+    wit::Delivery {
+        id: event.id.to_string(),
+        topic: event.topic.clone(),
+        source: event.source.clone(),
+        subject: event.subject.clone(),
+        time: event.time,
+        tenant: event.tenant.as_ref().map(|tenant| tenant.as_str().to_owned()),
+        actor: event.actor.clone(),
+        correlation_id: event.correlation.as_str().to_owned(),
+        data: event.data.get().to_owned(),
+        attempt: delivery.attempt,
+        position: delivery.position,
+    }
+}
+
+#[async_trait]
+impl RunJob for Runtime {
+    async fn run(&self, service: &ServiceName, job: Arc<RunningJob>) -> Result<Vec<u8>> {
+        let generation = self.enter(service)?;
+        let mut context = CallContext::root(Caller::Host, job.deadline);
+        context.correlation = job.correlation.clone();
+        context.trace = job.trace.child();
+        context.tenant = job.tenant.clone();
+        // The actor is named for the log and for events; it proves nothing and grants nothing.
+        context.principal = actor(&job);
+        // A job has its own time, longer than a request's.
+        let admitted = Admitted::for_work(generation, &context).await?;
+        let generation = &*admitted.generation;
+        let Some(indices) = &generation.loaded.exports.job else {
+            return Err(no_export(generation, "pyairtable:service/job-handler"));
+        };
+        invoke::run(generation, CallState::new(context, None), async |instance| {
+            let store = &mut instance.store;
+            let handle = store.data_mut().push(Job(job))?;
+            let exports = indices.load(&mut *store, &instance.linked)?;
+            exports.pyairtable_service_job_handler().call_run(&mut *store, handle).await
+        })
+        .await?
+        .map_err(from_guest)
+    }
+}
+
+/// Who caused a job, where that is known with the tenant.
+fn actor(job: &RunningJob) -> Option<Arc<Principal>> {
+    Some(Arc::new(Principal {
+        subject: job.actor.clone()?,
+        issuer: String::new(),
+        tenant: job.tenant.clone()?,
+        roles: Vec::new(),
+        scopes: Vec::new(),
+        session: None,
+        expires_at: 0,
+        claims: Vec::new(),
+    }))
+}
+
+#[async_trait]
+impl Tick for Runtime {
+    async fn tick(&self, service: &ServiceName, name: &str, due_micros: i64) -> Result<()> {
+        let generation = self.enter(service)?;
+        let mut context = CallContext::root(Caller::Host, Deadline::after(generation.loaded.service.limits.wall));
+        let admitted = Admitted::new(generation, &mut context).await?;
+        let generation = &*admitted.generation;
+        let Some(indices) = &generation.loaded.exports.tick else {
+            return Err(no_export(generation, "pyairtable:service/tick-handler"));
+        };
+        invoke::run(generation, CallState::new(context, None), async |instance| {
+            let exports = indices.load(&mut instance.store, &instance.linked)?;
+            exports.pyairtable_service_tick_handler().call_tick(&mut instance.store, name, due_micros).await
+        })
+        .await?
+        .map_err(from_guest)
+    }
+}
