@@ -1,6 +1,7 @@
 //! The ports: gateway, observability, and if wanted one for every service.
 
 use std::{
+    collections::BTreeSet,
     net::{IpAddr, SocketAddr},
     path::Path,
     sync::{Arc, atomic::AtomicBool},
@@ -38,7 +39,14 @@ pub(crate) fn gateway(config: &Config, services: &Arc<Services>) -> Result<Arc<G
         false => RouteTable::parse([("policies/gateway/routes.yaml", ROUTES)]),
     };
     let table = table.map_err(|error| codes::REQUEST_INVALID.error(format!("the gateway's routes: {error}")))?;
-    Ok(Arc::new(Gateway::new(table, Arc::clone(&services.mesh) as Arc<dyn Dispatch>)))
+    let gateway = Gateway::new(table, Arc::clone(&services.mesh) as Arc<dyn Dispatch>);
+    services.route_to(destinations(&gateway));
+    Ok(Arc::new(gateway))
+}
+
+/// The services that routes lead to.
+pub(crate) fn destinations(gateway: &Gateway) -> BTreeSet<ServiceName> {
+    gateway.routes().routes().iter().map(|route| route.service().clone()).collect()
 }
 
 /// Where the gateway's routes are.

@@ -127,7 +127,7 @@ impl Node {
             spawn_named("revoked-sessions", revoked::follow(Arc::clone(&services), stopped.clone())),
             spawn_named(
                 "gateway-routes",
-                crate::reload::watch(Arc::clone(&gateway), listeners::routes_folder(&config), stopped),
+                crate::reload::watch(Arc::clone(&gateway), Arc::clone(&services), listeners::routes_folder(&config), stopped),
             ),
         ];
         tracing::info!(?addresses, "the node is ready");

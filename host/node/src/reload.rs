@@ -10,12 +10,19 @@ use airhost_mesh::Gateway;
 use notify::{RecursiveMode, Watcher as _};
 use tokio::sync::{mpsc, watch};
 
+use crate::{listeners::destinations, services::Services};
+
 /// A file is often written in several steps: they are taken as one change.
 const QUIET: Duration = Duration::from_millis(200);
 
 /// Watches the folder of routes until the node stops. Routes that are not valid are reported and
 /// the old ones stay in force.
-pub(crate) async fn watch(gateway: Arc<Gateway>, folder: PathBuf, mut stop: watch::Receiver<bool>) {
+pub(crate) async fn watch(
+    gateway: Arc<Gateway>,
+    services: Arc<Services>,
+    folder: PathBuf,
+    mut stop: watch::Receiver<bool>,
+) {
     let (changed, mut changes) = mpsc::channel(1);
     let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         // One waiting notice is enough: all files are read again.
@@ -39,7 +46,10 @@ pub(crate) async fn watch(gateway: Arc<Gateway>, folder: PathBuf, mut stop: watc
         tokio::time::sleep(QUIET).await;
         drop(changes.try_recv());
         match gateway.reload(&folder) {
-            Ok(()) => tracing::info!(routes = gateway.routes().routes().len(), "routes were read again"),
+            Ok(()) => {
+                services.route_to(destinations(&gateway));
+                tracing::info!(routes = gateway.routes().routes().len(), "routes were read again");
+            }
             Err(error) => tracing::error!(%error, "the changed routes are not valid; the old ones stay in force"),
         }
     }

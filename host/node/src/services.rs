@@ -22,7 +22,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use serde_json::Value;
 
-use crate::{config::Config, engines::Engines, loops::Loops};
+use crate::{config::Config, engines::Engines, listeners::GATEWAY, loops::Loops};
 
 /// Everything that belongs to the active revision of a service.
 pub(crate) struct Service {
@@ -49,6 +49,9 @@ pub(crate) struct Services {
     pub(crate) mesh: Arc<Mesh>,
     pub(crate) verifier: Verifier,
     active: RwLock<BTreeMap<ServiceName, Arc<Service>>>,
+    /// Where the gateway's routes lead. Held while grants are put in force, so that of two
+    /// changes at once the later one counts.
+    routed: Mutex<BTreeSet<ServiceName>>,
 }
 
 impl fmt::Debug for Services {
@@ -61,7 +64,7 @@ impl Services {
     pub(crate) fn new(config: Config, engines: Arc<Engines>, runtime: Arc<Runtime>, mesh: Arc<Mesh>) -> Self {
         let dispatch: Arc<dyn Dispatch> = Arc::clone(&mesh) as _;
         let verifier = crate::engines::verifier(&config, dispatch);
-        Self { config, engines, runtime, mesh, verifier, active: RwLock::default() }
+        Self { config, engines, runtime, mesh, verifier, active: RwLock::default(), routed: Mutex::default() }
     }
 
     /// The active revision of a service.
@@ -78,9 +81,25 @@ impl Services {
     pub(crate) fn replace(&self, service: Arc<Service>) -> Option<Arc<Service>> {
         let name = service.manifest.name.clone();
         let replaced = self.active.write().insert(name, service);
-        let manifests: Vec<_> = self.all().iter().map(|service| Arc::clone(&service.manifest)).collect();
-        self.mesh.update(manifests.iter().map(|manifest| &**manifest));
+        self.grant(&self.routed.lock());
         replaced
+    }
+
+    /// Lets the gateway call what its routes lead to: who writes a route wants it followed.
+    pub(crate) fn route_to(&self, services: BTreeSet<ServiceName>) {
+        let mut routed = self.routed.lock();
+        *routed = services;
+        self.grant(&routed);
+    }
+
+    /// Puts the grants of all active revisions in force.
+    fn grant(&self, routed: &BTreeSet<ServiceName>) {
+        let mut manifests: Vec<Arc<Manifest>> =
+            self.all().iter().map(|service| Arc::clone(&service.manifest)).collect();
+        if let Some(gateway) = manifests.iter_mut().find(|manifest| manifest.name.as_str() == GATEWAY) {
+            Arc::make_mut(gateway).calls.extend(routed.iter().cloned());
+        }
+        self.mesh.update(manifests.iter().map(|manifest| &**manifest));
     }
 
     /// The manifest's configuration with the operator's values over it.
