@@ -12,7 +12,7 @@ use airhost_core::{Body, Call, Dispatch, Response};
 use airhost_mesh::{
     HostPaths, Listener, ListenerConfig, PortSettings, Report, ServiceFacts, ServiceRoutes,
 };
-use airhost_telemetry::Telemetry;
+use airhost_telemetry::{Telemetry, log::Level};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -63,7 +63,10 @@ impl ServiceFacts for NoFacts {
 #[derive(Clone, Copy)]
 enum Kind {
     Hyper,
+    /// With the access log, as in service.
     Listener,
+    /// Without its lines: what telemetry's part is.
+    Silent,
 }
 
 /// A server on its own thread, and a way to ask for that thread's CPU time.
@@ -81,8 +84,8 @@ impl Server {
             runtime.block_on(async move {
                 let (address, _listener) = match kind {
                     Kind::Hyper => (hyper().await?, None),
-                    Kind::Listener => {
-                        let listener = listener().await?;
+                    Kind::Listener | Kind::Silent => {
+                        let listener = listener(matches!(kind, Kind::Silent)).await?;
                         (listener.local_addr(), Some(listener))
                     }
                 };
@@ -127,13 +130,20 @@ async fn hyper() -> Result<SocketAddr, Failure> {
     Ok(address)
 }
 
-async fn listener() -> Result<Listener, Failure> {
+async fn listener(silent: bool) -> Result<Listener, Failure> {
     let service: airhost_core::ServiceName = "bench-service".parse()?;
     let config = ListenerConfig::new(service.clone(), "127.0.0.1:0".parse()?);
-    let routes =
-        ServiceRoutes::new(service, HostPaths::default(), Arc::new(NoFacts), Arc::new(Nothing));
-    Ok(Listener::bind(config, PortSettings::default(), Arc::new(routes), &Telemetry::discard())
-        .await?)
+    let routes = ServiceRoutes::new(
+        service.clone(),
+        HostPaths::default(),
+        Arc::new(NoFacts),
+        Arc::new(Nothing),
+    );
+    let telemetry = Telemetry::discard();
+    if silent {
+        telemetry.logs.set_level(&service, Some(Level::Error));
+    }
+    Ok(Listener::bind(config, PortSettings::default(), Arc::new(routes), &telemetry).await?)
 }
 
 /// CPU time of the calling thread, as the scheduler counts it.
@@ -184,7 +194,9 @@ async fn main() -> Result<(), Failure> {
         .into_bytes(),
     );
     for (name, request) in [("GET", get), ("POST 310 B", post)] {
-        for (server_name, kind) in [("hyper", Kind::Hyper), ("listener", Kind::Listener)] {
+        for (server_name, kind) in
+            [("hyper", Kind::Hyper), ("listener", Kind::Listener), ("no log", Kind::Silent)]
+        {
             let server = Server::start(kind).await?;
             load(server.address, request, requests / 10).await?;
             let (before, began) = (server.cpu().await?, tokio::time::Instant::now());
