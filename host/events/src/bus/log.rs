@@ -225,6 +225,7 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
 fn unavailable(error: rusqlite::Error) -> Error {
     tracing::error!(%error, "the event log failed");
     codes::EVENTS_UNAVAILABLE.error("the event log cannot be read or written now")

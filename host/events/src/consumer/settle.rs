@@ -316,6 +316,7 @@ impl Consumer {
 }
 
 /// What was written of one event.
+#[derive(Clone, Copy)]
 enum Concluded {
     Done,
     /// Tried again at this moment.

@@ -99,7 +99,7 @@ impl Folder {
             let mut found = Vec::with_capacity(ids.len());
             for id in ids {
                 match read(&path, id) {
-                    Ok(raw) => found.extend(parse(id, raw).map(|mail| mail.summary)),
+                    Ok(raw) => found.extend(parse(id, &raw).map(|mail| mail.summary)),
                     // Removed since the folder was listed.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                     Err(error) => return Err(error),
@@ -117,7 +117,7 @@ impl Folder {
     pub async fn read(&self, id: Uuid) -> Result<Option<StoredMail>> {
         let path = self.0.clone();
         blocking(move || match read(&path, id) {
-            Ok(raw) => Ok(parse(id, raw)),
+            Ok(raw) => Ok(parse(id, &raw)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         })
@@ -152,8 +152,8 @@ fn read(folder: &Path, id: Uuid) -> io::Result<Vec<u8>> {
     Ok(raw)
 }
 
-fn parse(id: Uuid, raw: Vec<u8>) -> Option<StoredMail> {
-    let message = MessageParser::default().parse(&raw)?;
+fn parse(id: Uuid, raw: &[u8]) -> Option<StoredMail> {
+    let message = MessageParser::default().parse(raw)?;
     let summary = MailSummary {
         id,
         message_id: message.message_id().unwrap_or_default().to_owned(),
@@ -185,7 +185,7 @@ fn parse(id: Uuid, raw: Vec<u8>) -> Option<StoredMail> {
         html: has_html.then(|| message.body_html(0).map_or_else(String::new, Into::into)),
         headers,
         attachments: attachments.collect(),
-        raw: raw.clone(),
+        raw: raw.to_vec(),
     })
 }
 
