@@ -11,6 +11,7 @@ mod params;
 mod request;
 mod respond;
 mod router;
+mod surface;
 
 pub use body::{Body, BodyWriter, Bytes, Responder, Streamed};
 pub use client::{Answer, Call, Pending, delete, get, patch, post, put, request, wait_any};
@@ -24,6 +25,7 @@ pub use respond::{
     Accepted, Created, IntoReply, IntoResponse, Live, NoContent, Proxy, Redirect, Stored, Text,
 };
 pub use router::{Method, Route, Routes};
+pub use surface::Surface;
 
 pub(crate) use router::dispatch;
 

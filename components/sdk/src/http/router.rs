@@ -1,6 +1,6 @@
 //! Which handler takes a request.
 
-use super::{Cx, Reply, Request, Responder, Response, etag, params::percent_decode};
+use super::{Cx, Reply, Request, Responder, Response, Surface, etag, params::percent_decode};
 use crate::{Error, Result, context, imports, openapi::Operation, service::Service};
 
 /// A method.
@@ -316,7 +316,7 @@ fn failed(error: &Error, path: &str) -> Response {
             error.detail()
         );
     }
-    error.problem(path, &correlation_id)
+    Surface::of(path).response(error, path, &correlation_id)
 }
 
 #[cfg(test)]

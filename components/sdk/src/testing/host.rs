@@ -160,6 +160,17 @@ impl Host {
         self
     }
 
+    /// Limits a token of [`with_token`](Self::with_token) to these scopes.
+    pub fn allow_scopes(&self, jwt: &str, scopes: &[&str]) {
+        let scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
+        with(|state| state.tokens.get_mut(jwt).expect("a token of the test").scopes = scopes);
+    }
+
+    /// Ends the session of a token: `context::assume` does not take it any more.
+    pub fn revoke(&self, jwt: &str) {
+        with(|state| state.tokens.remove(jwt));
+    }
+
     /// A bcrypt hash that `password::verify` takes for this password, and calls outdated.
     pub fn with_legacy_password(self, hash: &str, password: &str) -> Self {
         with(|state| state.passwords.insert(hash.to_owned(), password.to_owned()));

@@ -29,14 +29,10 @@ pub(crate) mod call {
 
     pub(crate) fn caller() -> Option<String> {
         with(|state| {
-            state
-                .caller
-                .service
-                .as_ref()
-                .map(|name| match name.starts_with("spiffe://") {
-                    true => name.clone(),
-                    false => format!("spiffe://cluster.local/ns/pyairtable/sa/{name}"),
-                })
+            state.caller.service.as_ref().map(|name| match name.starts_with("spiffe://") {
+                true => name.clone(),
+                false => format!("spiffe://cluster.local/ns/pyairtable/sa/{name}"),
+            })
         })
     }
 
