@@ -5,7 +5,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use airhost_core::{Deadline, Result};
+use airhost_core::{Deadline, Error, Result};
 use airhost_storage::sql::{Access, Database, Migration, Phase, Sqlite, SqliteConfig, Value};
 use tokio::time::Instant;
 
@@ -64,7 +64,7 @@ where
                 work(Arc::clone(&db), id + 1).await?;
                 done += 1;
             }
-            Ok(done)
+            Ok::<u64, Error>(done)
         });
     }
     let mut total = 0;

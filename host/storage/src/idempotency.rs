@@ -148,7 +148,7 @@ impl Idempotency {
                 deadline,
             )
             .await?;
-        Ok(match found.rows.into_iter().next().map(|row| <[Value; 6]>::try_from(row)) {
+        Ok(match found.rows.into_iter().next().map(<[Value; 6]>::try_from) {
             // Abandoned in the meantime.
             None => Begin::Running { retry_after: Duration::from_secs(1) },
             Some(Ok([Value::Bytes(stored), ..])) if stored != body_sha256 => Begin::Mismatch,

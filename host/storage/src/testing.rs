@@ -3,6 +3,8 @@
 //! A suite panics with what is wrong. It asks the factory for a fresh, empty store for each of
 //! its cases.
 
+#![allow(clippy::expect_used, reason = "a suite fails by panicking")]
+
 mod kv;
 mod kv_model;
 mod sql;

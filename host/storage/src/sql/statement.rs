@@ -117,7 +117,7 @@ impl Statement {
 /// `sql.syntax`, `sql.not-allowed`, and `sql.parameter` when the parameters are not `$1` to `$n`
 /// without a gap.
 pub fn check(text: &str, origin: Origin) -> Result<Statement> {
-    let mut statements = parse(text)?;
+    let mut statements = parse(text).map_err(|error| other_kind(text).unwrap_or(error))?;
     let Some(mut parsed) = statements.pop() else {
         return Err(codes::SQL_SYNTAX.error("the statement is empty"));
     };
@@ -138,6 +138,22 @@ pub fn check(text: &str, origin: Origin) -> Result<Statement> {
         inputs: ArcSwapOption::empty(),
         resolved: ArcSwapOption::empty(),
     })
+}
+
+/// What is said of a text that cannot be parsed but plainly is no data statement.
+fn other_kind(text: &str) -> Option<Error> {
+    let tokens = limits::tokenize(text).ok()?;
+    let first = tokens.iter().find(|token| !matches!(token.token, Token::Whitespace(_)))?;
+    let Token::Word(word) = &first.token else { return None };
+    match word.keyword {
+        Keyword::NoKeyword
+        | Keyword::SELECT
+        | Keyword::INSERT
+        | Keyword::UPDATE
+        | Keyword::DELETE
+        | Keyword::WITH => None,
+        _ => Some(walk::not_a_data_statement()),
+    }
 }
 
 /// Whether a text is a name that may be put into a statement as it is.

@@ -47,12 +47,8 @@ fn bytes(value: &str) -> Bytes {
 
 const HOUR: Option<Duration> = Some(Duration::from_secs(3_600));
 
-pub(super) const ALGORITHMS: [Algorithm; 4] = [
-    Algorithm::TokenBucket,
-    Algorithm::Gcra,
-    Algorithm::SlidingWindow,
-    Algorithm::FixedWindow,
-];
+pub(super) const ALGORITHMS: [Algorithm; 4] =
+    [Algorithm::TokenBucket, Algorithm::Gcra, Algorithm::SlidingWindow, Algorithm::FixedWindow];
 
 /// A bucket of a long period: 1 unit comes back an hour, which no test lasts.
 pub(super) fn bucket(key: &str, algorithm: Algorithm, capacity: u64, cost: u64) -> Bucket {
@@ -159,7 +155,11 @@ async fn atomic_is_all_or_nothing(kv: &dyn KeyValue) {
     let fresh = ("a".to_owned(), Some(version));
     for (checks, mutations, code) in [
         (vec![("a".to_owned(), None)], vec![set("b", "x")], &codes::KV_CAS_MISMATCH),
-        (vec![fresh.clone(), ("b".to_owned(), Some(1))], vec![set("b", "x")], &codes::KV_CAS_MISMATCH),
+        (
+            vec![fresh.clone(), ("b".to_owned(), Some(1))],
+            vec![set("b", "x")],
+            &codes::KV_CAS_MISMATCH,
+        ),
         (vec![], vec![set("a", "x"), set("b", "x"), add("max", 1)], &codes::KV_OVERFLOW),
         (vec![], vec![set("b", "x"), add("a", 1)], &codes::KV_TYPE),
         (vec![], vec![set("b", "x"), add("b", 1)], &codes::KV_TYPE),
@@ -264,7 +264,10 @@ async fn take_is_all_or_nothing(kv: &dyn KeyValue) {
         assert!(verdicts.iter().all(|verdict| !verdict.reset.is_zero()), "{verdicts:?}");
         // The second has no room, so the first is not charged.
         let verdicts = kv.take(&both).await.expect("takes");
-        assert_eq!(verdicts.iter().map(|verdict| verdict.allowed).collect::<Vec<_>>(), [true, false]);
+        assert_eq!(
+            verdicts.iter().map(|verdict| verdict.allowed).collect::<Vec<_>>(),
+            [true, false]
+        );
         assert_eq!(verdicts.iter().map(|verdict| verdict.remaining).collect::<Vec<_>>(), [7, 2]);
         assert!(!verdicts[1].retry_after.is_zero(), "{name}");
         // Peeking takes nothing.
@@ -279,7 +282,11 @@ async fn take_is_all_or_nothing(kv: &dyn KeyValue) {
         assert!(!verdicts.iter().all(|verdict| verdict.allowed), "{name} {verdicts:?}");
         let half = Bucket { cost: 3, ..wide.clone() };
         let verdicts = kv.take(&[half.clone(), half]).await.expect("takes");
-        assert_eq!(verdicts.iter().map(|verdict| verdict.remaining).collect::<Vec<_>>(), [4, 1], "{name}");
+        assert_eq!(
+            verdicts.iter().map(|verdict| verdict.remaining).collect::<Vec<_>>(),
+            [4, 1],
+            "{name}"
+        );
     }
 }
 
@@ -306,7 +313,8 @@ async fn concurrent_takers_are_never_over_admitted(kv: Arc<dyn KeyValue>) {
             let kv = Arc::clone(&kv);
             let admitted = Arc::clone(&admitted);
             tasks.spawn(async move {
-                let shared = bucket(&format!("shared {algorithm:?}"), algorithm, 100, 1 + taker % 3);
+                let shared =
+                    bucket(&format!("shared {algorithm:?}"), algorithm, 100, 1 + taker % 3);
                 let own = bucket(&format!("own {algorithm:?} {taker}"), algorithm, 1_000, 1);
                 for _ in 0..40 {
                     // In either order: that they lock one another out would show here.

@@ -51,7 +51,9 @@ pub(super) async fn migrate(db: &dyn Database, sql: &str) {
 }
 
 pub(super) async fn execute(db: &dyn Database, statement: &str, params: Vec<Value>) -> u64 {
-    db.execute(statement, params, soon()).await.unwrap_or_else(|error| panic!("{statement}: {error}"))
+    db.execute(statement, params, soon())
+        .await
+        .unwrap_or_else(|error| panic!("{statement}: {error}"))
 }
 
 pub(super) async fn query(db: &dyn Database, statement: &str, params: Vec<Value>) -> Rows {
@@ -134,7 +136,8 @@ async fn values_come_back_as_they_are(db: &dyn Database) {
 async fn expressions_have_types(db: &dyn Database) {
     migrate(db, EVERYTHING).await;
     execute(db, INSERT, row()).await;
-    let [id, amount, document, note, moment, flag, ..] = <[Value; 9]>::try_from(row()).expect("nine");
+    let [id, amount, document, note, moment, flag, ..] =
+        <[Value; 9]>::try_from(row()).expect("nine");
     for (statement, expected) in [
         ("SELECT max(moment) FROM everything", moment.clone()),
         ("SELECT coalesce(moment, moment) FROM everything", moment.clone()),
@@ -162,10 +165,15 @@ async fn expressions_have_types(db: &dyn Database) {
 async fn columns_have_names(db: &dyn Database) {
     migrate(db, EVERYTHING).await;
     for (statement, names) in [
-        ("SELECT count(*), max(note), note AS n, id FROM everything GROUP BY note, id", "count max n id"),
+        (
+            "SELECT count(*), max(note), note AS n, id FROM everything GROUP BY note, id",
+            "count max n id",
+        ),
         ("SELECT Note, 1 + 1, e.id FROM everything AS e", "note ?column? id"),
-        ("SELECT count, e.*, note FROM everything AS e",
-         "count id amount document note moment flag count ratio data note"),
+        (
+            "SELECT count, e.*, note FROM everything AS e",
+            "count id amount document note moment flag count ratio data note",
+        ),
     ] {
         let rows = query(db, statement, vec![]).await;
         assert_eq!(rows.columns.join(" "), names, "{statement}");

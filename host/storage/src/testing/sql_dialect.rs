@@ -58,13 +58,22 @@ pub(super) async fn run(db: &dyn Database) {
         ("SELECT id FROM words WHERE (id, word) > (2, 'a') AND (id, word) < (4, 'a')", "3"),
         ("SELECT id FROM words WHERE word IS DISTINCT FROM NULL AND id > 3", "4"),
         ("SELECT id FROM words WHERE id IN (SELECT max(id) FROM words)", "5"),
-        ("SELECT a.id FROM words AS a LEFT JOIN words AS b ON b.id = a.id + 1 WHERE b.id IS NULL", "5"),
-        ("SELECT id FROM words WHERE id < 3 UNION ALL SELECT id FROM words WHERE id = 5 ORDER BY id", "1 2 5"),
+        (
+            "SELECT a.id FROM words AS a LEFT JOIN words AS b ON b.id = a.id + 1 WHERE b.id IS NULL",
+            "5",
+        ),
+        (
+            "SELECT id FROM words WHERE id < 3 UNION ALL SELECT id FROM words WHERE id = 5 ORDER BY id",
+            "1 2 5",
+        ),
         ("SELECT id FROM words EXCEPT SELECT id FROM words WHERE id > 1", "1"),
         ("SELECT count(*) FILTER (WHERE id > 2) FROM words", "3"),
         ("SELECT string_agg(word, ',' ORDER BY id) FROM words WHERE id < 3", "'b,B'"),
-        ("SELECT sum(id) OVER (ORDER BY id ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) FROM words
-          ORDER BY id DESC LIMIT 1", "9"),
+        (
+            "SELECT sum(id) OVER (ORDER BY id ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) FROM words
+          ORDER BY id DESC LIMIT 1",
+            "9",
+        ),
         ("SELECT 7 / 2", "3"),
         ("SELECT -7 % 3", "-1"),
         ("SELECT upper('aé')", "'Aé'"),
@@ -73,15 +82,33 @@ pub(super) async fn run(db: &dyn Database) {
         ("SELECT coalesce(NULL, 'x')", "'x'"),
         ("SELECT concat('a', NULL, 'b')", "'ab'"),
         // Writes.
-        ("INSERT INTO words (id, word) VALUES (1, 'z') ON CONFLICT (id) DO NOTHING RETURNING id", ""),
-        ("INSERT INTO words AS w (id, word) VALUES (1, 'z') ON CONFLICT (id)
-          DO UPDATE SET word = excluded.word || w.word WHERE w.id = 1 RETURNING word", "'zb'"),
-        ("INSERT INTO words (id, word) SELECT id, word FROM words WHERE id = 2
-          ON CONFLICT (id) DO UPDATE SET word = 'again' RETURNING word", "'again'"),
-        ("INSERT INTO words (id, word) SELECT id, word FROM words
-          ON CONFLICT (id) DO NOTHING RETURNING id", ""),
-        ("UPDATE words SET word = s.w FROM (SELECT 3 AS i, 'from' AS w) AS s WHERE id = s.i RETURNING word", "'from'"),
-        ("WITH gone AS (SELECT 4 AS i) DELETE FROM words WHERE id IN (SELECT i FROM gone) RETURNING id", "4"),
+        (
+            "INSERT INTO words (id, word) VALUES (1, 'z') ON CONFLICT (id) DO NOTHING RETURNING id",
+            "",
+        ),
+        (
+            "INSERT INTO words AS w (id, word) VALUES (1, 'z') ON CONFLICT (id)
+          DO UPDATE SET word = excluded.word || w.word WHERE w.id = 1 RETURNING word",
+            "'zb'",
+        ),
+        (
+            "INSERT INTO words (id, word) SELECT id, word FROM words WHERE id = 2
+          ON CONFLICT (id) DO UPDATE SET word = 'again' RETURNING word",
+            "'again'",
+        ),
+        (
+            "INSERT INTO words (id, word) SELECT id, word FROM words
+          ON CONFLICT (id) DO NOTHING RETURNING id",
+            "",
+        ),
+        (
+            "UPDATE words SET word = s.w FROM (SELECT 3 AS i, 'from' AS w) AS s WHERE id = s.i RETURNING word",
+            "'from'",
+        ),
+        (
+            "WITH gone AS (SELECT 4 AS i) DELETE FROM words WHERE id IN (SELECT i FROM gone) RETURNING id",
+            "4",
+        ),
         ("INSERT INTO tags (word, tag) VALUES (1, 'x'), (1, 'y') RETURNING tag", "'x' 'y'"),
         ("DELETE FROM words WHERE id = 1 RETURNING id", "1"),
         ("SELECT count(*) FROM tags", "0"),

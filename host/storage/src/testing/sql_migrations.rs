@@ -145,7 +145,10 @@ async fn a_request_runs_once(db: &dyn Database) {
     let Begin::Run(second) = begin(&key, 1, start + 30_000_000).await else { panic!("runs") };
     let response = StoredResponse {
         status: 201,
-        headers: vec![("x-raw".to_owned(), Bytes::from_static(b"\xff\x01\"")), ("a".to_owned(), Bytes::new())],
+        headers: vec![
+            ("x-raw".to_owned(), Bytes::from_static(b"\xff\x01\"")),
+            ("a".to_owned(), Bytes::new()),
+        ],
         body: Bytes::from_static(b"\0body"),
     };
     let late = Idempotency::complete(db, &first, &response, soon()).await;

@@ -33,7 +33,8 @@ pub(super) async fn run(case: usize, db: Arc<dyn Database>) {
 const COUNT: &str = "SELECT count(*) FROM notes";
 const INSERT: &str = "INSERT INTO notes (id, note) VALUES ($1, 'x')";
 /// Runs for hours.
-const ENDLESS: &str = "WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 100000000000)
+const ENDLESS: &str =
+    "WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 100000000000)
     SELECT count(*) FROM c";
 const ENDLESS_WRITE: &str = "INSERT INTO notes (id)
     WITH RECURSIVE c (n) AS (SELECT 1000 UNION ALL SELECT n + 1 FROM c WHERE n < 100000000000)
@@ -102,7 +103,8 @@ async fn no_update_is_lost(db: Arc<dyn Database>) {
         let db = Arc::clone(&db);
         tasks.spawn(async move {
             let tx = db.begin(Access::Write, soon()).await.expect("begins");
-            let rows = tx.query("SELECT note FROM notes WHERE id = 1", vec![]).await.expect("reads");
+            let rows =
+                tx.query("SELECT note FROM notes WHERE id = 1", vec![]).await.expect("reads");
             let Some(Value::Text(note)) = rows.rows.first().and_then(|row| row.first()) else {
                 panic!("{rows:?}");
             };
@@ -128,7 +130,8 @@ async fn a_forgotten_transaction_expires(db: &dyn Database) {
         // Waits until the writer is free, which only the expiry makes it.
         let next = db.begin(Access::Write, soon()).await.expect("begins");
         next.rollback().await.expect("rolls back");
-        tokio::time::sleep(Duration::from_millis(if access == Access::Read { 100 } else { 0 })).await;
+        tokio::time::sleep(Duration::from_millis(if access == Access::Read { 100 } else { 0 }))
+            .await;
         assert_code(forgotten.query(COUNT, vec![]).await, &codes::TX_EXPIRED, "query");
         assert_code(forgotten.commit().await, &codes::TX_EXPIRED, "commit");
         assert_eq!(forgotten.rollback().await, Ok(()));

@@ -249,6 +249,7 @@ fn column_option(option: &mut ColumnOption, portable: Portable, part: &mut Both)
         }
         ColumnOption::Check(check) => {
             absent(check.no_inherit || check.enforced.is_some(), "a clause at CHECK")?;
+            part.alike(" ");
             check_expression(&mut check.expr, part)?;
         }
         _ => return Err(refused("this option of a column")),
@@ -257,9 +258,9 @@ fn column_option(option: &mut ColumnOption, portable: Portable, part: &mut Both)
 }
 
 fn check_expression(expr: &mut Expr, part: &mut Both) -> Result<()> {
-    part.postgres.push_str(&format!(" CHECK ({expr})"));
+    part.postgres.push_str(&format!("CHECK ({expr})"));
     walk_definition(expr)?;
-    part.sqlite.push_str(&format!(" CHECK ({expr})"));
+    part.sqlite.push_str(&format!("CHECK ({expr})"));
     Ok(())
 }
 

@@ -197,9 +197,12 @@ impl Control {
             };
         }
         let table_allowed = |table: &str| {
-            let own = !table.starts_with("sqlite_")
-                && !(mode == Mode::Guest as u8 && table.starts_with("_airhost"));
-            if own { Authorization::Allow } else { Authorization::Deny }
+            let hosts = mode == Mode::Guest as u8 && table.starts_with("_airhost");
+            if hosts || table.starts_with("sqlite_") {
+                Authorization::Deny
+            } else {
+                Authorization::Allow
+            }
         };
         match context.action {
             AuthAction::Select | AuthAction::Recursive => Authorization::Allow,

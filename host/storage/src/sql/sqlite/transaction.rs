@@ -272,7 +272,7 @@ pub(super) fn into_rows(outcome: Outcome) -> Rows {
 
 pub(super) fn into_count(outcome: Outcome) -> u64 {
     match outcome {
-        Outcome::Rows(_) => 0,
+        Outcome::Rows(Rows { rows, .. }) => rows.len() as u64,
         Outcome::Count(count) => count,
     }
 }

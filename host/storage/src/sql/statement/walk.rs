@@ -66,6 +66,11 @@ struct Walk {
     numbers: Vec<Hint>,
 }
 
+pub(super) fn not_a_data_statement() -> Error {
+    codes::SQL_NOT_ALLOWED
+        .error("only SELECT, INSERT, UPDATE and DELETE are allowed, each by itself")
+}
+
 pub(super) fn not_allowed(what: &str) -> Error {
     codes::SQL_NOT_ALLOWED.error(format!("{what} is not allowed"))
 }
@@ -106,8 +111,7 @@ impl Walk {
             Statement::Insert(insert) => self.insert(insert),
             Statement::Update(update) => self.update(update),
             Statement::Delete(delete) => self.delete(delete),
-            _ => Err(codes::SQL_NOT_ALLOWED
-                .error("only SELECT, INSERT, UPDATE and DELETE are allowed, each by itself")),
+            _ => Err(not_a_data_statement()),
         }
     }
 

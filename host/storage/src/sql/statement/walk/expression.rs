@@ -37,7 +37,7 @@ impl Walk {
                 }
                 _ => Err(not_allowed("a name with a schema")),
             },
-            Expr::Value(value) => self.value(value, Hint::None),
+            Expr::Value(value) => self.value(value, &Hint::None),
             Expr::Nested(inner) => self.expr(inner),
             Expr::IsNull(inner)
             | Expr::IsNotNull(inner)
@@ -157,7 +157,7 @@ impl Walk {
     /// Checks an expression that meets something of a known type; a parameter takes that type.
     pub(super) fn assigned(&mut self, expr: &mut Expr, expected: Hint) -> Result<Hint> {
         match expr {
-            Expr::Value(value) => self.value(value, expected),
+            Expr::Value(value) => self.value(value, &expected),
             Expr::Nested(inner) => self.assigned(inner, expected),
             other => self.expr(other),
         }
@@ -176,7 +176,7 @@ impl Walk {
         }
     }
 
-    fn value(&mut self, value: &mut ValueWithSpan, expected: Hint) -> Result<Hint> {
+    fn value(&mut self, value: &mut ValueWithSpan, expected: &Hint) -> Result<Hint> {
         match &mut value.value {
             Value::Number(digits, long) => {
                 absent(*long, "a number with a suffix")?;
@@ -189,9 +189,8 @@ impl Walk {
                 }
                 Ok(Hint::None)
             }
-            Value::SingleQuotedString(_) => Ok(Hint::None),
+            Value::SingleQuotedString(_) | Value::Null => Ok(Hint::None),
             Value::Boolean(_) => Ok(BOOLEAN),
-            Value::Null => Ok(Hint::None),
             Value::Placeholder(name) => {
                 let number = name.strip_prefix('$').and_then(|digits| {
                     let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
@@ -203,7 +202,7 @@ impl Walk {
                 *name = format!("?{number}");
                 let known = self.params.entry(number).or_insert(Hint::None);
                 if *known == Hint::None {
-                    known.clone_from(&expected);
+                    known.clone_from(expected);
                 }
                 Ok(known.clone())
             }

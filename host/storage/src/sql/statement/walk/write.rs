@@ -155,15 +155,13 @@ impl Walk {
             }
             SetExpr::Select(select) => {
                 // A bare parameter of the list meets the column it is inserted into.
-                for (item, hint) in select.projection.iter_mut().zip(columns) {
-                    if let SelectItem::UnnamedExpr(expr @ Expr::Value(_)) = item {
-                        if let Expr::Value(value) = expr
-                            && let Value::Placeholder(name) = &value.value
-                            && let Some(number) =
-                                name.strip_prefix('$').and_then(|digits| digits.parse().ok())
-                        {
-                            self.params.entry(number).or_insert_with(|| hint.clone());
-                        }
+                for (item, hint) in select.projection.iter().zip(columns) {
+                    if let SelectItem::UnnamedExpr(Expr::Value(value)) = item
+                        && let Value::Placeholder(name) = &value.value
+                        && let Some(digits) = name.strip_prefix('$')
+                        && let Ok(number) = digits.parse()
+                    {
+                        self.params.entry(number).or_insert_with(|| hint.clone());
                     }
                 }
                 self.query(source)?;
