@@ -1,9 +1,11 @@
 //! The running simulator's state, shared by all requests.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -14,18 +16,20 @@ use crate::error::Result;
 use crate::faults::Observer;
 use crate::ids::Ids;
 use crate::limits::Limiter;
-use crate::model::Data;
+use crate::model::{Blob, Data};
 use crate::notify::Notifier;
+use crate::persist::DataFile;
 use crate::reply::{ApiError, ApiResult};
 use crate::select::Iterators;
-use crate::world;
+use crate::store::Store;
+use crate::world::{self, SavedWorld};
 
 /// The simulator.
 #[derive(Debug)]
 pub(crate) struct App {
     pub(crate) config: SimConfig,
     pub(crate) public_url: String,
-    pub(crate) data: RwLock<Data>,
+    pub(crate) data: Store,
     pub(crate) iterators: Mutex<Iterators>,
     pub(crate) ids: Ids,
     pub(crate) clock: Clock,
@@ -37,22 +41,60 @@ pub(crate) struct App {
 }
 
 impl App {
-    pub(crate) fn new(config: SimConfig, address: &str) -> Result<Arc<Self>> {
-        let data = world::load(&config.world, &config.tokens)?;
+    /// Loads the data from `file` when it is there, else from the world of the configuration.
+    pub(crate) fn new(
+        config: SimConfig,
+        address: &str,
+        file: Option<&DataFile>,
+    ) -> Result<Arc<Self>> {
         let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+        let public_url = public_url.trim_end_matches('/').to_owned();
+        let kept = match file {
+            Some(file) => file.load()?,
+            None => None,
+        };
+        let loaded = match kept {
+            Some(kept) => kept,
+            None => world::load(&config.world)?,
+        };
+        let ids = Ids::new(config.seed.map(|seed| loaded.ids.unwrap_or(seed)));
         Ok(Arc::new(Self {
-            public_url: public_url.trim_end_matches('/').to_owned(),
-            data: RwLock::new(data),
+            data: Store::new(Self::settle(loaded, &config, &public_url)?),
+            public_url,
             iterators: Mutex::new(Iterators::new(config.guard.iterator_life)),
-            ids: Ids::new(config.seed),
+            ids,
             clock: Clock::new(config.clock),
             limiter: Limiter::new(config.limits.clone()),
             observer: Observer::new(config.guard.log_entries),
-            notifier: Notifier::new(config.notify.clone()),
+            notifier: Notifier::new(config.notify.clone())?,
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             config,
         }))
+    }
+
+    /// Fits loaded data to this run: the tokens that the configuration names, this run's address.
+    fn settle(loaded: world::Loaded, config: &SimConfig, public_url: &str) -> Result<Data> {
+        let mut data = loaded.data;
+        world::admit(&mut data, &config.tokens)?;
+        if let Some(earlier) = loaded.public_url {
+            world::readdress(&mut data, &earlier, public_url);
+        }
+        Ok(data)
+    }
+
+    /// The data as it is to be saved, its uploaded files, and the number of its last change.
+    pub(crate) fn snapshot(&self) -> (SavedWorld, HashMap<String, Blob>, u64) {
+        let (data, change) = self.data.snapshot();
+        // Read after the data: no id of the data comes again.
+        let ids = self.config.seed.map(|_| self.ids.state());
+        let (saved, blobs) = SavedWorld::new(data, ids, self.public_url.clone());
+        (saved, blobs, change)
+    }
+
+    /// How long requests under way may take once the simulator stops.
+    pub(crate) fn drain(&self) -> Duration {
+        self.config.guard.drain + Duration::from_secs(1)
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -82,9 +124,10 @@ impl App {
         result
     }
 
-    /// Brings back the data that the simulator started with.
+    /// Brings back the data of the configuration.
     pub(crate) fn reset(&self) -> Result<()> {
-        let fresh = world::load(&self.config.world, &self.config.tokens)?;
+        let loaded = world::load(&self.config.world)?;
+        let fresh = Self::settle(loaded, &self.config, &self.public_url)?;
         *self.data.write() = fresh;
         self.iterators.lock().clear();
         self.limiter.clear();

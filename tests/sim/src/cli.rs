@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::clock::ClockSource;
-use crate::config::{LimitConfig, SimConfig, TokenConfig, World};
+use crate::config::{LimitConfig, NotifyConfig, SimConfig, TokenConfig, World};
 use crate::error::Result;
 use crate::sim::Sim;
 
@@ -20,6 +20,9 @@ pub struct SimArgs {
     /// JSON file with users, tokens and bases; the demo base when left out.
     #[arg(long)]
     pub bases: Option<PathBuf>,
+    /// File that keeps the data over restarts; once it exists, --bases is not read.
+    #[arg(long)]
+    pub data: Option<PathBuf>,
     /// Accept this token too, for all bases and scopes. May be repeated.
     #[arg(long = "token")]
     pub tokens: Vec<String>,
@@ -41,6 +44,9 @@ pub struct SimArgs {
     /// Base of attachment URLs; the address served when left out.
     #[arg(long)]
     pub public_url: Option<String>,
+    /// PEM file of further authorities that webhooks' https subscribers are trusted by.
+    #[arg(long)]
+    pub notify_ca: Option<PathBuf>,
     /// Serve the control API under `/_sim/`.
     #[arg(long)]
     pub control: bool,
@@ -60,6 +66,7 @@ impl SimArgs {
         SimConfig {
             listen: self.listen,
             world: self.bases.map_or(World::Demo, World::File),
+            data: self.data,
             limits: LimitConfig {
                 per_base: rate(self.base_rate),
                 per_token: rate(self.token_rate),
@@ -68,6 +75,7 @@ impl SimArgs {
             },
             tokens: self.tokens.into_iter().map(token).collect(),
             public_url: self.public_url,
+            notify: NotifyConfig { ca_file: self.notify_ca, ..NotifyConfig::default() },
             control: self.control,
             seed: self.seed,
             clock: self.fixed_time.map_or(ClockSource::System, ClockSource::Fixed),

@@ -72,11 +72,18 @@ pub struct NotifyConfig {
     pub first_delay: Duration,
     /// How long one delivery may take.
     pub timeout: Duration,
+    /// PEM file of authorities that `https` subscribers are trusted by, beside the public ones.
+    pub ca_file: Option<PathBuf>,
 }
 
 impl Default for NotifyConfig {
     fn default() -> Self {
-        Self { attempts: 6, first_delay: Duration::from_secs(1), timeout: Duration::from_secs(25) }
+        Self {
+            attempts: 6,
+            first_delay: Duration::from_secs(1),
+            timeout: Duration::from_secs(25),
+            ca_file: None,
+        }
     }
 }
 
@@ -123,6 +130,9 @@ pub struct SimConfig {
     pub listen: SocketAddr,
     /// The data to start with.
     pub world: World,
+    /// File that keeps the data over restarts. When it exists, the data is read from it instead of
+    /// `world`; none keeps the data in memory only.
+    pub data: Option<PathBuf>,
     /// Tokens accepted beside those of the world.
     pub tokens: Vec<TokenConfig>,
     /// Rate limits.
@@ -146,6 +156,7 @@ impl Default for SimConfig {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             world: World::Demo,
+            data: None,
             tokens: Vec::new(),
             limits: LimitConfig::default(),
             public_url: None,

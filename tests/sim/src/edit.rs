@@ -4,6 +4,7 @@ mod schema;
 mod upsert;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 use jiff::Timestamp;
@@ -127,7 +128,7 @@ impl<'a> Tx<'a> {
             comments: Vec::new(),
         };
         table.next_number += 1;
-        table.records.insert(id.to_owned(), record);
+        table.records.insert(id.to_owned(), Arc::new(record));
         self.write(table_id, id, cells)
     }
 
@@ -154,7 +155,7 @@ impl<'a> Tx<'a> {
         }
         self.write(table_id, id, cells)?;
         let table = self.base.tables.get_mut(table_id);
-        if let Some(record) = table.and_then(|table| table.records.get_mut(id)) {
+        if let Some(record) = table.and_then(|table| table.record_mut(id)) {
             record.modified = Some(self.edit.now);
             self.edit.user.clone_into(&mut record.modified_by);
         }
@@ -165,7 +166,7 @@ impl<'a> Tx<'a> {
         for (field_id, value) in cells {
             let table = self.base.tables.get_mut(table_id).ok_or_else(ApiError::forbidden)?;
             let Some(field) = table.fields.get(&field_id).cloned() else { continue };
-            let record = table.records.get_mut(id).ok_or_else(|| ApiError::no_row(id))?;
+            let record = table.record_mut(id).ok_or_else(|| ApiError::no_row(id))?;
             let old: Vec<_> = record.links(&field_id).map(str::to_owned).collect();
             record.written.insert(field_id.clone(), self.edit.now);
             match value {

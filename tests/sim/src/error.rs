@@ -30,6 +30,32 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// The file that keeps the data cannot be used.
+    #[error("cannot keep the data in {path}")]
+    Data {
+        /// The file or folder.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// Another simulator keeps its data there.
+    #[error("another simulator keeps its data in {path}")]
+    DataInUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The authorities for webhooks' subscribers cannot be read.
+    #[error("cannot use the certificates of {path}: {reason}")]
+    Certificates {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// TLS cannot be set up.
+    #[error("cannot set up TLS")]
+    Tls(#[from] rustls::Error),
     /// The bases are not JSON of the right form.
     #[error("the bases are not in the right form")]
     ParseWorld(#[from] serde_json::Error),
@@ -49,6 +75,10 @@ impl Error {
         match self {
             Self::Listen { .. } => "listen",
             Self::ReadWorld { .. } => "read_world",
+            Self::Data { .. } => "data",
+            Self::DataInUse { .. } => "data_in_use",
+            Self::Certificates { .. } => "certificates",
+            Self::Tls(_) => "tls",
             Self::ParseWorld(_) => "parse_world",
             Self::InvalidWorld { .. } => "invalid_world",
         }

@@ -22,6 +22,9 @@ pub(crate) use eval::{Budget, Env, EvalError, evaluate};
 pub(crate) use moment::format as format_date;
 pub(crate) use value::{DateValue, Value, number_text};
 
+use std::ops::Range;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use thiserror::Error;
 
 /// Longest formula accepted, in bytes. Clients send filters of more than 17 000 characters.
@@ -53,6 +56,7 @@ pub(crate) enum CompileError {
 pub(crate) struct Formula {
     root: Expr,
     fields: Vec<String>,
+    source: String,
 }
 
 impl Formula {
@@ -69,7 +73,14 @@ impl Formula {
         if !parsed.unknown.is_empty() {
             return Err(CompileError::UnknownFields(parsed.unknown.join(", ")));
         }
-        Ok(Self { root: parsed.root, fields: parsed.fields })
+        let source = by_id(source, &parsed.named);
+        Ok(Self { root: parsed.root, fields: parsed.fields, source })
+    }
+
+    /// The text of the formula with ids in place of the columns' names, so that it stays right
+    /// when a column gets another name.
+    pub(crate) fn source(&self) -> &str {
+        &self.source
     }
 
     /// Ids of the columns that the formula reads, in order of first use.
@@ -85,5 +96,40 @@ impl Formula {
     /// Evaluates the formula.
     pub(crate) fn evaluate(&self, env: &dyn Env) -> Result<Value, EvalError> {
         evaluate(&self.root, env)
+    }
+}
+
+/// Writes ids where `source` names columns. A text that would become too long stays as it is.
+fn by_id(source: &str, named: &[(Range<usize>, String)]) -> String {
+    let mut out = String::with_capacity(source.len());
+    let mut done = 0;
+    for (place, id) in named {
+        out.push_str(&source[done..place.start]);
+        out.push('{');
+        for c in id.chars() {
+            if matches!(c, '\\' | '}') {
+                out.push('\\');
+            }
+            out.push(c);
+        }
+        out.push('}');
+        done = place.end;
+    }
+    out.push_str(&source[done..]);
+    if out.len() > MAX_FORMULA_BYTES { source.to_owned() } else { out }
+}
+
+impl Serialize for Formula {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.source)
+    }
+}
+
+/// Reads what was written: columns are named by id.
+impl<'de> Deserialize<'de> for Formula {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let source = String::deserialize(deserializer)?;
+        let resolve = |id: &str| (id != "values").then(|| id.to_owned());
+        Self::compile(&source, &resolve).map_err(de::Error::custom)
     }
 }

@@ -14,6 +14,11 @@ impl Ids {
         Self(Mutex::new(seed.unwrap_or_else(|| getrandom::u64().unwrap_or(0x5EED))))
     }
 
+    /// Where the sequence stands; the only thing that what follows depends on.
+    pub(crate) fn state(&self) -> u64 {
+        *self.0.lock()
+    }
+
     /// SplitMix64: a full period and no bad seeds.
     fn next(&self) -> u64 {
         let mut state = self.0.lock();

@@ -34,11 +34,13 @@ mod ids;
 mod limits;
 mod model;
 mod notify;
+mod persist;
 mod render;
 mod reply;
 mod select;
 mod server;
 mod sim;
+mod store;
 mod world;
 
 pub use cli::{SimArgs, run};

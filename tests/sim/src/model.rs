@@ -1,5 +1,7 @@
 //! The data: bases, tables, fields, records, users and tokens.
 
+pub(crate) mod base64_text;
+pub(crate) mod by_id;
 mod kind;
 
 use std::collections::{HashMap, HashSet};
@@ -19,8 +21,8 @@ pub(crate) use kind::Kind;
 /// A JSON object.
 pub(crate) type Object = Map<String, Value>;
 
-/// Everything that a restart or a reset brings back from the configuration.
-#[derive(Debug, Default)]
+/// All that requests change. A copy is cheap: records, payloads and files are shared with it.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Data {
     pub(crate) users: Users,
     pub(crate) tokens: HashMap<String, Token>,
@@ -57,6 +59,8 @@ pub(crate) struct Token {
     pub(crate) scopes: Vec<String>,
     /// Bases granted; none means all.
     pub(crate) bases: Option<HashSet<String>>,
+    /// Whether it comes from the configuration; then it is accepted only while it is there.
+    pub(crate) configured: bool,
 }
 
 /// A file behind an attachment's URL.
@@ -67,14 +71,23 @@ pub(crate) struct Blob {
 }
 
 /// A base.
-#[derive(Debug, Clone)]
+///
+/// This type and those that it holds are written to data files as they are; the names there are
+/// those of base files, with further ones for what base files do not say.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Base {
     pub(crate) id: String,
     pub(crate) name: String,
+    #[serde(rename = "workspaceId")]
     pub(crate) workspace: String,
+    #[serde(rename = "permissionLevel")]
     pub(crate) permission: String,
+    #[serde(rename = "createdTime")]
     pub(crate) created: Timestamp,
+    #[serde(with = "by_id")]
     pub(crate) tables: IndexMap<String, Table>,
+    #[serde(with = "by_id")]
     pub(crate) webhooks: IndexMap<String, Webhook>,
     pub(crate) transactions: u64,
 }
@@ -87,15 +100,22 @@ impl Base {
 }
 
 /// A table.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Table {
     pub(crate) id: String,
     pub(crate) name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) description: Option<String>,
+    #[serde(rename = "primaryFieldId")]
     pub(crate) primary: String,
+    #[serde(with = "by_id")]
     pub(crate) fields: IndexMap<String, Field>,
     pub(crate) views: Vec<View>,
-    pub(crate) records: IndexMap<String, Record>,
+    #[serde(with = "by_id")]
+    pub(crate) records: IndexMap<String, Arc<Record>>,
+    /// Automatic number of the next record.
+    #[serde(rename = "nextNumber")]
     pub(crate) next_number: u64,
 }
 
@@ -105,6 +125,11 @@ impl Table {
         self.fields.get(key).or_else(|| self.fields.values().find(|field| field.name == key))
     }
 
+    /// A record, to change it.
+    pub(crate) fn record_mut(&mut self, id: &str) -> Option<&mut Record> {
+        self.records.get_mut(id).map(Arc::make_mut)
+    }
+
     /// The view with an id or a name.
     pub(crate) fn view(&self, key: &str) -> Option<&View> {
         self.views.iter().find(|view| view.id == key || view.name == key)
@@ -112,14 +137,18 @@ impl Table {
 }
 
 /// A column.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Field {
     pub(crate) id: String,
     pub(crate) name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) description: Option<String>,
+    #[serde(rename = "type")]
     pub(crate) kind: Kind,
     pub(crate) options: Object,
     /// Of formula and rollup columns; none when the text does not compile.
+    #[serde(skip)]
     pub(crate) formula: Option<Arc<Formula>>,
 }
 
@@ -143,35 +172,56 @@ impl Field {
 }
 
 /// A saved filter and order of a table.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct View {
     pub(crate) id: String,
     pub(crate) name: String,
+    #[serde(rename = "type")]
     pub(crate) kind: String,
+    #[serde(rename = "visibleFields", default, skip_serializing_if = "Option::is_none")]
     pub(crate) visible: Option<Vec<String>>,
+    #[serde(rename = "filterByFormula", default, skip_serializing_if = "Option::is_none")]
     pub(crate) filter: Option<Arc<Formula>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) sort: Vec<SortKey>,
 }
 
 /// One key of an order.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct SortKey {
     pub(crate) field: String,
-    pub(crate) descending: bool,
+    pub(crate) direction: Direction,
+}
+
+/// Which end of an order comes first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Direction {
+    #[default]
+    Asc,
+    Desc,
 }
 
 /// A row. Cells are stored by field id, in the form in which they are read.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct Record {
     pub(crate) id: String,
     pub(crate) number: u64,
+    #[serde(rename = "createdTime")]
     pub(crate) created: Timestamp,
     pub(crate) created_by: String,
+    #[serde(rename = "modifiedTime", default, skip_serializing_if = "Option::is_none")]
     pub(crate) modified: Option<Timestamp>,
     pub(crate) modified_by: String,
+    #[serde(rename = "fields", serialize_with = "by_id::sorted")]
     pub(crate) cells: HashMap<String, Value>,
     /// When each cell was last written.
+    #[serde(rename = "writtenTimes", serialize_with = "by_id::sorted")]
     pub(crate) written: HashMap<String, Timestamp>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) comments: Vec<Comment>,
 }
 
@@ -184,13 +234,32 @@ impl Record {
 }
 
 /// A comment on a record.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Comment {
     pub(crate) id: String,
     pub(crate) author: String,
     pub(crate) text: String,
+    #[serde(rename = "createdTime")]
     pub(crate) created: Timestamp,
+    #[serde(rename = "updatedTime", default, skip_serializing_if = "Option::is_none")]
     pub(crate) updated: Option<Timestamp>,
+    #[serde(rename = "parentCommentId", default, skip_serializing_if = "Option::is_none")]
     pub(crate) parent: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) reactions: Vec<Value>,
+}
+
+/// Deepest nesting of the values that clients describe columns and webhooks with. It leaves room
+/// below the depth up to which JSON is read, so that what was accepted can be read back.
+pub(crate) const MAX_NESTING: usize = 32;
+
+/// Whether lists and objects lie within each other more than `depth` times.
+pub(crate) fn is_nested_beyond(value: &Value, depth: usize) -> bool {
+    let below = |inner: &Value| depth == 0 || is_nested_beyond(inner, depth - 1);
+    match value {
+        Value::Array(items) => items.iter().any(below),
+        Value::Object(entries) => entries.values().any(below),
+        _ => false,
+    }
 }

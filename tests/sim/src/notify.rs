@@ -1,22 +1,28 @@
 //! Delivery of webhook notifications.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use http_body_util::Full;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use parking_lot::Mutex;
 use ring::hmac;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
 use serde_json::json;
 use tokio::time::Instant;
 
 use crate::app::App;
 use crate::clock::iso;
 use crate::config::NotifyConfig;
+use crate::error::{Error, Result};
 
 /// Tells subscribers that there is something to fetch.
 ///
@@ -25,7 +31,7 @@ use crate::config::NotifyConfig;
 #[derive(Debug)]
 pub(crate) struct Notifier {
     config: NotifyConfig,
-    client: Client<HttpConnector, Full<Bytes>>,
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     /// Webhooks with a delivery under way, and whether another must follow.
     busy: Mutex<HashMap<(String, String), bool>>,
 }
@@ -37,9 +43,17 @@ struct Outcome {
 }
 
 impl Notifier {
-    pub(crate) fn new(config: NotifyConfig) -> Self {
-        let client = Client::builder(TokioExecutor::new()).build_http();
-        Self { config, client, busy: Mutex::default() }
+    pub(crate) fn new(config: NotifyConfig) -> Result<Self> {
+        let mut http = HttpConnector::new();
+        // `https` addresses come here as well.
+        http.enforce_http(false);
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls(config.ca_file.as_deref())?)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(http);
+        let client = Client::builder(TokioExecutor::new()).build(connector);
+        Ok(Self { config, client, busy: Mutex::default() })
     }
 
     /// Starts a delivery, or has one follow the delivery under way.
@@ -145,7 +159,7 @@ impl Notifier {
         };
         match tokio::time::timeout(self.config.timeout, self.client.request(request)).await {
             Err(_) => failed("The request timed out".to_owned()),
-            Ok(Err(error)) => failed(error.to_string()),
+            Ok(Err(error)) => failed(with_causes(&error)),
             Ok(Ok(answer)) => match answer.status() {
                 StatusCode::OK | StatusCode::NO_CONTENT => {
                     Outcome { success: true, message: String::new() }
@@ -154,4 +168,33 @@ impl Notifier {
             },
         }
     }
+}
+
+/// Trusts the public authorities and those of a file.
+fn tls(ca_file: Option<&Path>) -> Result<ClientConfig> {
+    let mut roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    if let Some(path) = ca_file {
+        let unfit = |reason: String| Error::Certificates { path: path.to_owned(), reason };
+        let found =
+            CertificateDer::pem_file_iter(path).map_err(|error| unfit(error.to_string()))?;
+        let before = roots.len();
+        for certificate in found {
+            let certificate = certificate.map_err(|error| unfit(error.to_string()))?;
+            roots.add(certificate).map_err(|error| unfit(error.to_string()))?;
+        }
+        if roots.len() == before {
+            return Err(unfit("it holds none".to_owned()));
+        }
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    Ok(ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth())
+}
+
+/// An error and what caused it: the outermost says no more than that the connection failed.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

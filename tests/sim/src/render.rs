@@ -215,7 +215,7 @@ impl<'a> Reader<'a> {
         })();
         place.into_iter().flat_map(move |(link, other, source)| {
             let found = record.links(&link.id).filter_map(move |id| other.records.get(id));
-            found.map(move |record| (other, record, source))
+            found.map(move |record| (other, record.as_ref(), source))
         })
     }
 

@@ -4,11 +4,12 @@ mod iterators;
 mod params;
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 
 use crate::formula::{EvalError, Formula, Value, zone_named};
-use crate::model::{Field, Kind, Object, Record, SortKey, Table};
+use crate::model::{Direction, Field, Kind, Object, Record, SortKey, Table};
 use crate::render::{Reader, TextStyle};
 use crate::reply::{ApiError, ApiResult};
 
@@ -111,15 +112,15 @@ pub(crate) fn select(
         }
     };
     let mut sort = Vec::new();
-    for (name, descending) in &params.sort {
-        sort.push(SortKey { field: field_id(table, name)?, descending: *descending });
+    for (name, direction) in &params.sort {
+        sort.push(SortKey { field: field_id(table, name)?, direction: *direction });
     }
     if let Some(view) = view.filter(|_| sort.is_empty()) {
         sort.clone_from(&view.sort);
     }
     let filters = [view.and_then(|view| view.filter.as_deref()), filter.as_ref()];
     let mut found = Vec::new();
-    'records: for record in table.records.values() {
+    'records: for record in table.records.values().map(Arc::as_ref) {
         for filter in filters.into_iter().flatten() {
             match filter.evaluate(&reader.env(table, record)) {
                 Ok(value) if value.truthy() => {}
@@ -144,7 +145,7 @@ fn ordered<'a>(
 ) -> Vec<&'a Record> {
     let keys: Vec<_> = sort
         .iter()
-        .filter_map(|key| Some((table.fields.get(&key.field)?, key.descending)))
+        .filter_map(|key| Some((table.fields.get(&key.field)?, key.direction)))
         .collect();
     let mut keyed: Vec<_> = records
         .into_iter()
@@ -157,9 +158,9 @@ fn ordered<'a>(
     keyed.sort_by(|(left, _), (right, _)| {
         let pairs = left.iter().zip(right).zip(&keys);
         pairs
-            .map(|((left, right), (_, descending))| {
+            .map(|((left, right), (_, direction))| {
                 let order = left.cmp(right);
-                if *descending { order.reverse() } else { order }
+                if *direction == Direction::Desc { order.reverse() } else { order }
             })
             .find(|order| order.is_ne())
             .unwrap_or(Ordering::Equal)

@@ -2,14 +2,17 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::SignedDuration;
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 
 use crate::app::App;
 use crate::config::{LimitConfig, SimConfig};
 use crate::error::{Error, Result};
 use crate::faults::{Fault, LoggedRequest, Stats};
+use crate::persist::{self, DataFile};
 use crate::server;
 
 /// A simulator that serves.
@@ -19,19 +22,28 @@ use crate::server;
 pub struct Sim {
     addr: SocketAddr,
     app: Arc<App>,
+    saver: Option<JoinHandle<()>>,
 }
+
+/// How long the end waits for the data to be written.
+const SAVE_AT_END: Duration = Duration::from_secs(30);
 
 impl Sim {
     /// Loads the data, takes the address and begins to serve.
     pub async fn start(config: SimConfig) -> Result<Self> {
+        let file = match &config.data {
+            Some(path) => Some(Arc::new(DataFile::open(path).await?)),
+            None => None,
+        };
         let listen = config.listen;
         let failed = |source| Error::Listen { addr: listen, source };
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let addr = listener.local_addr().map_err(failed)?;
-        let app = App::new(config, &addr.to_string())?;
+        let app = App::new(config, &addr.to_string(), file.as_deref())?;
         let server = server::serve(Arc::clone(&app), listener);
         app.tasks.spawn(server);
-        Ok(Self { addr, app })
+        let saver = file.map(|file| tokio::spawn(persist::run(Arc::clone(&app), file)));
+        Ok(Self { addr, app, saver })
     }
 
     /// The address served.
@@ -49,13 +61,21 @@ impl Sim {
         Control { app: Arc::clone(&self.app) }
     }
 
-    /// Stops accepting, waits for requests under way within the configured time, and ends.
-    pub async fn shutdown(self) {
+    /// Stops accepting, waits for requests under way within the configured time, writes the data
+    /// to its file, and ends.
+    pub async fn shutdown(mut self) {
         self.app.stop.cancel();
         self.app.tasks.close();
-        let drain = self.app.config.guard.drain + std::time::Duration::from_secs(1);
+        let drain = self.app.drain();
         if tokio::time::timeout(drain, self.app.tasks.wait()).await.is_err() {
             tracing::warn!("connections are still open after the time to drain");
+        }
+        if let Some(saver) = self.saver.take() {
+            match tokio::time::timeout(SAVE_AT_END, saver).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(%error, "the data could not be saved"),
+                Err(_) => tracing::error!("the data could not be saved within the time for it"),
+            }
         }
     }
 }
@@ -63,6 +83,7 @@ impl Sim {
 impl Drop for Sim {
     fn drop(&mut self) {
         self.app.stop.cancel();
+        self.app.tasks.close();
     }
 }
 
@@ -99,11 +120,12 @@ impl Control {
     }
 
     /// Moves the time of records, formulas and webhooks forward.
-    pub fn advance(&self, by: std::time::Duration) {
+    pub fn advance(&self, by: Duration) {
         self.app.clock.advance(SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX));
     }
 
-    /// Brings back the data that the simulator started with.
+    /// Brings back the data of the configuration, without faults and log. A file that keeps the
+    /// data follows.
     pub fn reset(&self) -> Result<()> {
         self.app.reset()
     }

@@ -1,13 +1,15 @@
 //! Loading users, tokens and bases from JSON.
 
 mod generate;
+mod saved;
 
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::config::{TokenConfig, World};
@@ -15,8 +17,13 @@ use crate::edit::{Edit, FieldSpec, TableSpec, Tx, bind_fields, build_table};
 use crate::error::{Error, Result};
 use crate::formula::Formula;
 use crate::ids::Ids;
-use crate::model::{Base, Comment, Data, Kind, Object, SortKey, Token, User, Users, View};
+use crate::model::{
+    Base, Comment, Data, Direction, Kind, Object, SortKey, Token, User, Users, View,
+};
+use crate::persist::files_folder;
 use crate::reply::ApiError;
+
+pub(crate) use saved::{SavedWorld, is_key, readdress};
 
 /// The demo base.
 const DEMO: &str = include_str!("demo.json");
@@ -44,7 +51,7 @@ struct FileWorld {
     bases: Vec<FileBase>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FileToken {
     token: String,
@@ -54,6 +61,8 @@ struct FileToken {
     scopes: Option<Vec<String>>,
     #[serde(default)]
     bases: Option<HashSet<String>>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    configured: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -109,7 +118,7 @@ struct FileView {
 struct FileSort {
     field: String,
     #[serde(default)]
-    direction: Option<String>,
+    direction: Direction,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -141,15 +150,44 @@ struct FileComment {
     reactions: Vec<Json>,
 }
 
-/// Loads the data that a simulator starts with.
-pub(crate) fn load(world: &World, tokens: &[TokenConfig]) -> Result<Data> {
-    let text = match world {
-        World::Demo => DEMO.to_owned(),
-        World::Text(text) => text.clone(),
-        World::File(path) => std::fs::read_to_string(path)
-            .map_err(|source| Error::ReadWorld { path: path.clone(), source })?,
-    };
-    let json: Json = serde_json::from_str(&text)?;
+/// What a file gives.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) data: Data,
+    /// Where the sequence of ids stood, if it had a seed.
+    pub(crate) ids: Option<u64>,
+    /// What the addresses of files began with when it was saved.
+    pub(crate) public_url: Option<String>,
+}
+
+/// Tells base files from those that a simulator has saved.
+#[derive(Deserialize)]
+struct Head {
+    #[serde(default)]
+    version: Option<u32>,
+}
+
+/// Loads the data that the configuration names.
+pub(crate) fn load(world: &World) -> Result<Loaded> {
+    match world {
+        World::Demo => read(DEMO.as_bytes(), None),
+        World::Text(text) => read(text.as_bytes(), None),
+        World::File(path) => {
+            let text = std::fs::read(path)
+                .map_err(|source| Error::ReadWorld { path: path.clone(), source })?;
+            read(&text, Some(&files_folder(path)))
+        }
+    }
+}
+
+/// Reads a base file or a saved one; the uploaded files of a saved one lie in a folder.
+pub(crate) fn read(text: &[u8], files: Option<&Path>) -> Result<Loaded> {
+    let head: Head = serde_json::from_slice(text)?;
+    if head.version.is_some() {
+        let saved: SavedWorld = serde_json::from_slice(text)?;
+        return saved.restore(files);
+    }
+    let json: Json = serde_json::from_slice(text)?;
     let file: FileWorld = if json.get("tables").is_some() {
         FileWorld {
             users: Vec::new(),
@@ -169,22 +207,7 @@ pub(crate) fn load(world: &World, tokens: &[TokenConfig]) -> Result<Data> {
         users.insert(owner.id.clone(), owner);
     }
     let owner = users.keys().next().cloned().unwrap_or_default();
-    let from_file = file.tokens.into_iter().map(|t| TokenConfig {
-        token: t.token,
-        user: t.user,
-        scopes: t.scopes,
-        bases: t.bases,
-    });
-    let mut accepted = HashMap::new();
-    for token in from_file.chain(tokens.iter().cloned()) {
-        let user = token.user.unwrap_or_else(|| owner.clone());
-        if !users.contains_key(&user) {
-            return Err(invalid("tokens", format!("no user {user}")));
-        }
-        let scopes =
-            token.scopes.unwrap_or_else(|| SCOPES.iter().map(|s| (*s).to_owned()).collect());
-        accepted.insert(token.token, Token { user, scopes, bases: token.bases });
-    }
+    let tokens = listed_tokens(&users, file.tokens)?;
     let ids = Ids::new(Some(LOAD_SEED));
     let mut bases = IndexMap::new();
     for base in file.bases {
@@ -194,7 +217,51 @@ pub(crate) fn load(world: &World, tokens: &[TokenConfig]) -> Result<Data> {
         }
         bases.insert(base.id.clone(), base);
     }
-    Ok(Data { users, tokens: accepted, bases, blobs: HashMap::new() })
+    let data = Data { users, tokens, bases, blobs: HashMap::new() };
+    Ok(Loaded { data, ids: None, public_url: None })
+}
+
+/// The tokens that a file lists.
+fn listed_tokens(users: &Users, listed: Vec<FileToken>) -> Result<HashMap<String, Token>> {
+    let mut tokens = HashMap::new();
+    for token in listed {
+        let made = new_token(users, token.user, token.scopes, token.bases, token.configured)?;
+        tokens.insert(token.token, made);
+    }
+    Ok(tokens)
+}
+
+/// Has exactly those tokens of the configuration accepted that it names now.
+///
+/// A token that has made bases in an earlier run keeps its grants for them.
+pub(crate) fn admit(data: &mut Data, configured: &[TokenConfig]) -> Result<()> {
+    let made = |token: &TokenConfig| {
+        let known = data.tokens.get(&token.token).filter(|known| known.configured);
+        let earlier = known.and_then(|known| known.bases.as_ref()).into_iter().flatten();
+        let bases = token.bases.as_ref().map(|bases| bases.iter().chain(earlier).cloned());
+        let (user, scopes) = (token.user.clone(), token.scopes.clone());
+        let made = new_token(&data.users, user, scopes, bases.map(Iterator::collect), true)?;
+        Ok((token.token.clone(), made))
+    };
+    let admitted: Vec<_> = configured.iter().map(made).collect::<Result<_>>()?;
+    data.tokens.retain(|_, token| !token.configured);
+    data.tokens.extend(admitted);
+    Ok(())
+}
+
+fn new_token(
+    users: &Users,
+    user: Option<String>,
+    scopes: Option<Vec<String>>,
+    bases: Option<HashSet<String>>,
+    configured: bool,
+) -> Result<Token> {
+    let user = user.or_else(|| users.keys().next().cloned()).unwrap_or_default();
+    if !users.contains_key(&user) {
+        return Err(invalid("tokens", format!("no user {user}")));
+    }
+    let scopes = scopes.unwrap_or_else(|| SCOPES.iter().map(|s| (*s).to_owned()).collect());
+    Ok(Token { user, scopes, bases, configured })
 }
 
 fn invalid(place: &str, reason: String) -> Error {
@@ -255,7 +322,7 @@ fn load_base(ids: &Ids, users: &Users, owner: &str, file: FileBase) -> Result<Ba
             .check(&table, &cells)
             .and_then(|cells| tx.update(&table, &id, crate::edit::Mode::Merge, cells));
         done.map_err(|error| refused(&format!("{place}/{id}"), &error))?;
-        if let Some(record) = base.tables.get_mut(&table).and_then(|t| t.records.get_mut(&id)) {
+        if let Some(record) = base.tables.get_mut(&table).and_then(|t| t.record_mut(&id)) {
             record.modified = None;
         }
     }
@@ -330,8 +397,7 @@ fn load_views(
         };
         let mut sort = Vec::new();
         for key in view.sort {
-            let descending = key.direction.as_deref() == Some("desc");
-            sort.push(SortKey { field: known(&key.field)?, descending });
+            sort.push(SortKey { field: known(&key.field)?, direction: key.direction });
         }
         let visible: Option<Result<Vec<_>>> =
             view.visible_fields.map(|names| names.iter().map(|name| known(name)).collect());
@@ -376,7 +442,7 @@ fn load_record(
     let done =
         tx.check(table_id, &cells).and_then(|cells| tx.insert_as(table_id, &id, created, cells));
     done.map_err(|error| refused(&place, &error))?;
-    let record = base.tables.get_mut(table_id).and_then(|table| table.records.get_mut(&id));
+    let record = base.tables.get_mut(table_id).and_then(|table| table.record_mut(&id));
     if let Some(record) = record {
         record.comments = file
             .comments

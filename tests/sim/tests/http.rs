@@ -7,6 +7,8 @@ mod comments;
 mod faults;
 #[path = "http/meta.rs"]
 mod meta;
+#[path = "http/persistence.rs"]
+mod persistence;
 #[path = "http/records.rs"]
 mod records;
 #[path = "http/server.rs"]

@@ -41,12 +41,13 @@ struct Place<'a> {
 impl Place<'_> {
     fn record<'d>(&self, data: &'d Data) -> ApiResult<&'d Record> {
         let table = data.bases.get(self.base).and_then(|base| base.tables.get(self.table));
-        table.and_then(|table| table.records.get(self.record)).ok_or_else(ApiError::not_found)
+        let record = table.and_then(|table| table.records.get(self.record));
+        record.map(AsRef::as_ref).ok_or_else(ApiError::not_found)
     }
 
     fn comments<'d>(&self, data: &'d mut Data) -> ApiResult<&'d mut Vec<Comment>> {
         let table = data.bases.get_mut(self.base).and_then(|b| b.tables.get_mut(self.table));
-        let record = table.and_then(|table| table.records.get_mut(self.record));
+        let record = table.and_then(|table| table.record_mut(self.record));
         record.map(|record| &mut record.comments).ok_or_else(ApiError::not_found)
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 use super::Context;
 use crate::clock::iso;
 use crate::hooks::{MAX_WEBHOOKS, Webhook};
-use crate::model::{Data, Object};
+use crate::model::{Data, MAX_NESTING, Object, is_nested_beyond};
 use crate::reply::{ApiError, ApiResult, Reply};
 
 /// Payloads of one page.
@@ -18,7 +18,9 @@ pub(super) fn route(cx: &Context<'_>, base: &str, rest: &[&str]) -> ApiResult<Re
     let now = cx.app.now();
     let mut data = cx.app.data.write();
     cx.base(&data, base)?;
-    if let Some(base) = data.bases.get_mut(base) {
+    if data.bases.get(base).is_some_and(|base| base.has_expired_webhooks(now))
+        && let Some(base) = data.bases.get_mut(base)
+    {
         base.expire_webhooks(now);
     }
     match (cx.call.method.as_str(), rest) {
@@ -48,7 +50,8 @@ pub(super) fn route(cx: &Context<'_>, base: &str, rest: &[&str]) -> ApiResult<Re
         ("GET", [id, "payloads"]) => {
             let cursor = number(cx, "cursor")?.unwrap_or(1);
             let limit = number(cx, "limit")?.unwrap_or(PAGE as u64).min(PAGE as u64);
-            let hook = hook(&mut data, base, id)?;
+            let hook = data.bases.get(base).and_then(|base| base.webhooks.get(*id));
+            let hook = hook.ok_or_else(ApiError::not_found)?;
             let (payloads, cursor, more) = hook.page(cursor, limit as usize);
             Ok(Reply::Json(json!({
                 "payloads": payloads,
@@ -115,6 +118,9 @@ fn create(cx: &Context<'_>, data: &mut Data, base: &str) -> ApiResult<Reply> {
 /// Refuses specifications that name nothing or something unknown.
 fn check(specification: &Json) -> ApiResult<()> {
     let bad = |what: &str| ApiError::invalid("INVALID_WEBHOOK_SPECIFICATION", what.to_owned());
+    if is_nested_beyond(specification, MAX_NESTING) {
+        return Err(bad("it is nested too deeply"));
+    }
     let filters = &specification["options"]["filters"];
     let types = filters["dataTypes"].as_array().ok_or_else(|| bad("dataTypes is required"))?;
     let known = ["tableData", "tableFields", "tableMetadata"];

@@ -121,7 +121,7 @@ impl Tx<'_> {
     fn edit_link(&mut self, table: &str, holder: &str, field: &str, target: &str, add: bool) {
         self.note(table, holder);
         let table = self.base.tables.get_mut(table);
-        let Some(record) = table.and_then(|table| table.records.get_mut(holder)) else { return };
+        let Some(record) = table.and_then(|table| table.record_mut(holder)) else { return };
         let mut links: Vec<String> = record.links(field).map(str::to_owned).collect();
         let known = links.iter().any(|id| id == target);
         match (add, known) {

@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 use super::Tx;
 use crate::formula::{Formula, ResultKind};
 use crate::ids::Ids;
-use crate::model::{Base, Field, Kind, Object, Table, View};
+use crate::model::{Base, Field, Kind, MAX_NESTING, Object, Table, View, is_nested_beyond};
 use crate::reply::{ApiError, ApiResult};
 
 /// A field as a request or a base file describes it.
@@ -46,6 +46,9 @@ pub(crate) fn build_field(ids: &Ids, spec: FieldSpec) -> ApiResult<Field> {
         ApiError::invalid("INVALID_FIELD_TYPE_FOR_CREATE", format!("Unknown type {}", spec.kind))
     })?;
     let mut options = spec.options.unwrap_or_default();
+    if options.values().any(|option| is_nested_beyond(option, MAX_NESTING)) {
+        return Err(ApiError::bad_parameters());
+    }
     let mut default = |name: &str, value: Json| {
         options.entry(name).or_insert(value);
     };
@@ -189,6 +192,9 @@ pub(crate) fn bind_fields(base: &mut Base) {
                     (_, text) => Formula::compile(text.unwrap_or("ARRAYJOIN(values)"), &none).ok(),
                 };
                 valid = compiled.is_some();
+                if let (Kind::Formula, Some(compiled)) = (field.kind, &compiled) {
+                    field.options.insert("formula".to_owned(), json!(compiled.source()));
+                }
                 let reads = compiled.as_ref().map_or(json!([]), |f| json!(f.fields()));
                 let kind = compiled.as_ref().map_or(ResultKind::Text, Formula::result_kind);
                 field.options.insert("referencedFieldIds".to_owned(), reads);

@@ -5,11 +5,12 @@ use std::str::CharIndices;
 
 use super::CompileError;
 
-/// A token with the byte position where it starts.
+/// A token with the byte positions where it starts and ends.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Token {
     pub(crate) kind: Kind,
     pub(crate) at: usize,
+    pub(crate) end: usize,
 }
 
 /// What a token is.
@@ -53,7 +54,8 @@ pub(crate) fn tokens(source: &str) -> Result<Vec<Token>, CompileError> {
             _ if c == '_' || c.is_alphabetic() => ident(source, &mut chars),
             _ => symbol(&mut chars)?,
         };
-        out.push(Token { kind, at });
+        let end = chars.peek().map_or(source.len(), |&(at, _)| at);
+        out.push(Token { kind, at, end });
     }
     Ok(out)
 }

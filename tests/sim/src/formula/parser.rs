@@ -2,6 +2,8 @@
 //!
 //! From the loosest: comparison, `&`, `+ -`, `* /`, unary minus and plus.
 
+use std::ops::Range;
+
 use super::CompileError;
 use super::ast::{Expr, Op};
 use super::functions;
@@ -14,6 +16,8 @@ const MAX_DEPTH: usize = 100;
 pub(crate) struct Parsed {
     pub(crate) root: Expr,
     pub(crate) fields: Vec<String>,
+    /// Where the source names a column, in order, and the column's id.
+    pub(crate) named: Vec<(Range<usize>, String)>,
     pub(crate) unknown: Vec<String>,
 }
 
@@ -22,13 +26,21 @@ pub(crate) fn parse(
     tokens: &[Token],
     resolve: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Parsed, CompileError> {
-    let mut parser =
-        Parser { tokens, at: 0, depth: 0, resolve, fields: Vec::new(), unknown: Vec::new() };
+    let mut parser = Parser {
+        tokens,
+        at: 0,
+        depth: 0,
+        resolve,
+        fields: Vec::new(),
+        named: Vec::new(),
+        unknown: Vec::new(),
+    };
     let root = parser.level(0)?;
-    match parser.peek() {
-        None => Ok(Parsed { root, fields: parser.fields, unknown: parser.unknown }),
-        Some(token) => Err(unexpected(token)),
+    if let Some(token) = parser.peek() {
+        return Err(unexpected(token));
     }
+    let Parser { fields, named, unknown, .. } = parser;
+    Ok(Parsed { root, fields, named, unknown })
 }
 
 struct Parser<'a> {
@@ -37,6 +49,7 @@ struct Parser<'a> {
     depth: usize,
     resolve: &'a dyn Fn(&str) -> Option<String>,
     fields: Vec<String>,
+    named: Vec<(Range<usize>, String)>,
     unknown: Vec<String>,
 }
 
@@ -89,7 +102,7 @@ impl Parser<'_> {
             Kind::Num(number) => Ok(Expr::Num(number)),
             Kind::Text(text) => Ok(Expr::Text(text)),
             Kind::Ident(name) if self.take("(") => self.call(&name),
-            Kind::Field(name) | Kind::Ident(name) => Ok(self.field(&name)),
+            Kind::Field(name) | Kind::Ident(name) => Ok(self.field(&name, token.at..token.end)),
             Kind::Symbol("(") => {
                 let inner = self.level(0)?;
                 self.expect(")")?;
@@ -118,9 +131,10 @@ impl Parser<'_> {
         Ok(Expr::Call(function, args))
     }
 
-    fn field(&mut self, name: &str) -> Expr {
+    fn field(&mut self, name: &str, place: Range<usize>) -> Expr {
         match (self.resolve)(name) {
             Some(id) => {
+                self.named.push((place, id.clone()));
                 if !self.fields.contains(&id) {
                     self.fields.push(id.clone());
                 }

@@ -2,6 +2,7 @@
 
 use serde_json::Value as Json;
 
+use crate::model::Direction;
 use crate::reply::{ApiError, ApiResult};
 
 /// What a list asks for.
@@ -9,8 +10,8 @@ use crate::reply::{ApiError, ApiResult};
 pub(crate) struct ListParams {
     pub(crate) fields: Option<Vec<String>>,
     pub(crate) filter: Option<String>,
-    /// Field name or id, and whether descending.
-    pub(crate) sort: Vec<(String, bool)>,
+    /// Field name or id, and its direction.
+    pub(crate) sort: Vec<(String, Direction)>,
     pub(crate) view: Option<String>,
     pub(crate) max_records: Option<usize>,
     pub(crate) page_size: Option<usize>,
@@ -31,10 +32,10 @@ fn number(text: &str) -> ApiResult<usize> {
     text.parse().ok().filter(|n| *n > 0).ok_or_else(ApiError::bad_parameters)
 }
 
-fn descending(text: &str) -> ApiResult<bool> {
+fn direction(text: &str) -> ApiResult<Direction> {
     match text {
-        "asc" => Ok(false),
-        "desc" => Ok(true),
+        "asc" => Ok(Direction::Asc),
+        "desc" => Ok(Direction::Desc),
         _ => Err(ApiError::bad_parameters()),
     }
 }
@@ -49,7 +50,7 @@ impl ListParams {
     /// Reads a query; names that are not known are ignored, as clients add their own.
     pub(crate) fn from_query(query: &[(String, String)]) -> ApiResult<Self> {
         let mut params = Self::default();
-        let mut sort: Vec<(Option<String>, bool)> = Vec::new();
+        let mut sort: Vec<(Option<String>, Direction)> = Vec::new();
         for (key, value) in query {
             if key.starts_with("fields[") || key == "fields" {
                 params.fields.get_or_insert_default().push(value.clone());
@@ -57,11 +58,11 @@ impl ListParams {
             }
             if let Some((index, part)) = sort_part(key) {
                 if sort.len() <= index {
-                    sort.resize(index + 1, (None, false));
+                    sort.resize(index + 1, (None, Direction::default()));
                 }
                 match part {
                     "field" => sort[index].0 = Some(value.clone()),
-                    "direction" => sort[index].1 = descending(value)?,
+                    "direction" => sort[index].1 = direction(value)?,
                     _ => return Err(ApiError::bad_parameters()),
                 }
                 continue;
@@ -83,8 +84,8 @@ impl ListParams {
                 _ => {}
             }
         }
-        for (field, descending) in sort {
-            params.sort.push((field.ok_or_else(ApiError::bad_parameters)?, descending));
+        for (field, direction) in sort {
+            params.sort.push((field.ok_or_else(ApiError::bad_parameters)?, direction));
         }
         params.checked()
     }
@@ -138,7 +139,7 @@ impl ListParams {
     }
 }
 
-fn sort_list(value: &Json) -> ApiResult<Vec<(String, bool)>> {
+fn sort_list(value: &Json) -> ApiResult<Vec<(String, Direction)>> {
     let items = value.as_array().ok_or_else(ApiError::bad_parameters)?;
     items
         .iter()
@@ -146,7 +147,7 @@ fn sort_list(value: &Json) -> ApiResult<Vec<(String, bool)>> {
             let field = item.get("field").and_then(Json::as_str);
             let direction = item.get("direction").and_then(Json::as_str).unwrap_or("asc");
             let field = field.ok_or_else(ApiError::bad_parameters)?;
-            Ok((field.to_owned(), descending(direction)?))
+            Ok((field.to_owned(), self::direction(direction)?))
         })
         .collect()
 }
@@ -174,8 +175,8 @@ mod tests {
         ]);
         let python = ListParams::from_query(&python).unwrap();
         let script = ListParams::from_query(&script).unwrap();
-        assert_eq!(python.sort, [("Name".to_owned(), true)]);
-        assert_eq!(script.sort, [("Name".to_owned(), false)]);
+        assert_eq!(python.sort, [("Name".to_owned(), Direction::Desc)]);
+        assert_eq!(script.sort, [("Name".to_owned(), Direction::Asc)]);
         assert!(python.by_id && script.by_id && python.comment_count);
         assert_eq!(python.fields, script.fields);
         for bad in [("pageSize", "101"), ("pageSize", "0"), ("sort[0][direction]", "asc")] {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use airhost_sim::{NotifyConfig, SimConfig};
 use base64::Engine as _;
 use parking_lot::Mutex;
+use rustls::pki_types::PrivateKeyDer;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -14,42 +15,56 @@ use tokio::sync::mpsc;
 
 use crate::support::{BASE, Fixture, config, start, start_with};
 
-const HOOKS: &str = "/v0/bases/appDemoSales00001/webhooks";
+pub(crate) const HOOKS: &str = "/v0/bases/appDemoSales00001/webhooks";
 
 /// A subscriber that answers with the given statuses in turn, then with 200.
-async fn subscriber(statuses: &[u16]) -> (String, mpsc::UnboundedReceiver<(String, String)>) {
+pub(crate) async fn subscriber(
+    statuses: &[u16],
+) -> (String, mpsc::UnboundedReceiver<(String, String)>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/hook", listener.local_addr().unwrap());
     let (sender, receiver) = mpsc::unbounded_channel();
     let statuses = Arc::new(Mutex::new(VecDeque::from(statuses.to_vec())));
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            let mut data = Vec::new();
-            let mut part = [0; 4096];
-            let text = loop {
-                let count = stream.read(&mut part).await.unwrap();
-                data.extend_from_slice(&part[..count]);
-                let text = String::from_utf8_lossy(&data).into_owned();
-                if count == 0 || text.ends_with("\"}") {
-                    break text;
-                }
-            };
             let status = statuses.lock().pop_front().unwrap_or(200);
-            let answer =
-                format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-            stream.write_all(answer.as_bytes()).await.unwrap();
-            let (head, body) = text.split_once("\r\n\r\n").unwrap();
-            let mac = head
-                .lines()
-                .find_map(|line| line.strip_prefix("x-airtable-content-mac: "))
-                .unwrap_or_default();
-            sender.send((body.to_owned(), mac.to_owned())).unwrap();
+            let notification = answer(&mut stream, status).await;
+            // Some tests do not wait for all of them.
+            if sender.send(notification).is_err() {
+                return;
+            }
         }
     });
     (url, receiver)
 }
 
-async fn hook(
+/// Reads a notification, its body and its signature, and answers with a status.
+async fn answer(
+    stream: &mut (impl AsyncReadExt + AsyncWriteExt + Unpin),
+    status: u16,
+) -> (String, String) {
+    let mut data = Vec::new();
+    let mut part = [0; 4096];
+    let text = loop {
+        let count = stream.read(&mut part).await.unwrap();
+        data.extend_from_slice(&part[..count]);
+        let text = String::from_utf8_lossy(&data).into_owned();
+        if count == 0 || text.ends_with("\"}") {
+            break text;
+        }
+    };
+    let answer = format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    stream.write_all(answer.as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    let mac = head
+        .lines()
+        .find_map(|line| line.strip_prefix("x-airtable-content-mac: "))
+        .unwrap_or_default();
+    (body.to_owned(), mac.to_owned())
+}
+
+pub(crate) async fn hook(
     sim: &Fixture,
     url: Option<&str>,
     filters: Value,
@@ -61,15 +76,8 @@ async fn hook(
     (format!("{HOOKS}/{}", made["id"].as_str().unwrap()), made)
 }
 
-#[tokio::test]
-async fn a_notification_is_signed() {
-    let sim = start().await;
-    let (url, mut received) = subscriber(&[]).await;
-    let filters = json!({"dataTypes": ["tableData"]});
-    let (path, made) = hook(&sim, Some(&url), filters, json!({})).await;
-    sim.create("Tasks", json!({"Name": "x"})).await;
-    let (body, mac) = received.recv().await.unwrap();
-    let secret = made["macSecretBase64"].as_str().unwrap();
+/// The body of a notification, whose signature must be right.
+pub(crate) fn verified((body, mac): &(String, String), secret: &str) -> Value {
     let secret = base64::engine::general_purpose::STANDARD.decode(secret).unwrap();
     let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &secret);
     let mac = mac.strip_prefix("hmac-sha256=").unwrap();
@@ -78,7 +86,18 @@ async fn a_notification_is_signed() {
         .map(|at| u8::from_str_radix(&mac[at..at + 2], 16).unwrap())
         .collect();
     ring::hmac::verify(&key, body.as_bytes(), &mac).unwrap();
-    let body: Value = serde_json::from_str(&body).unwrap();
+    serde_json::from_str(body).unwrap()
+}
+
+#[tokio::test]
+async fn a_notification_is_signed() {
+    let sim = start().await;
+    let (url, mut received) = subscriber(&[]).await;
+    let filters = json!({"dataTypes": ["tableData"]});
+    let (path, made) = hook(&sim, Some(&url), filters, json!({})).await;
+    sim.create("Tasks", json!({"Name": "x"})).await;
+    let secret = made["macSecretBase64"].as_str().unwrap();
+    let body = verified(&received.recv().await.unwrap(), secret);
     assert_eq!(body["base"]["id"], "appDemoSales00001");
     assert_eq!(body["webhook"]["id"], made["id"]);
     let off = sim.raw("POST", &format!("{path}/enableNotifications"), "{\"enable\":false}").await;
@@ -92,6 +111,7 @@ async fn failed_notifications_are_retried() {
         attempts: 3,
         first_delay: Duration::from_millis(1),
         timeout: Duration::from_secs(5),
+        ca_file: None,
     };
     let sim = start_with(SimConfig { notify, ..config() }).await;
     let (url, mut received) = subscriber(&[500, 503, 200, 500, 500, 500]).await;
@@ -116,6 +136,75 @@ async fn failed_notifications_are_retried() {
     // The payloads are there all the same.
     let page = sim.get(&format!("{path}/payloads")).await;
     assert_eq!(page["payloads"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn notifications_over_tls() {
+    let names = vec!["localhost".to_owned()];
+    let rcgen::CertifiedKey { cert, signing_key } =
+        rcgen::generate_simple_self_signed(names).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let authority = folder.path().join("ca.pem");
+    std::fs::write(&authority, cert.pem()).unwrap();
+    let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let server = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![cert.der().clone()], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(server));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://localhost:{}/hook", listener.local_addr().unwrap().port());
+    let (sender, mut received) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            // A client that does not trust the certificate breaks off here.
+            if let Ok(mut stream) = acceptor.accept(stream).await {
+                sender.send(answer(&mut stream, 204).await).unwrap();
+            }
+        }
+    });
+    let filters = json!({"dataTypes": ["tableData"]});
+
+    let notify = NotifyConfig { ca_file: Some(authority), ..NotifyConfig::default() };
+    let sim = start_with(SimConfig { notify, ..config() }).await;
+    let (_, made) = hook(&sim, Some(&url), filters.clone(), json!({})).await;
+    sim.create("Tasks", json!({"Name": "x"})).await;
+    let notification = received.recv().await.unwrap();
+    let body = verified(&notification, made["macSecretBase64"].as_str().unwrap());
+    assert_eq!(body["webhook"]["id"], made["id"]);
+
+    let notify = NotifyConfig { attempts: 1, ..NotifyConfig::default() };
+    let sim = start_with(SimConfig { notify, ..config() }).await;
+    hook(&sim, Some(&url), filters, json!({})).await;
+    sim.create("Tasks", json!({"Name": "x"})).await;
+    let message = loop {
+        let result = sim.get(HOOKS).await["webhooks"][0]["lastNotificationResult"].clone();
+        if let Some(message) = result["error"]["message"].as_str() {
+            break message.to_owned();
+        }
+        tokio::task::yield_now().await;
+    };
+    assert!(message.contains("certificate"), "{message}");
+    assert!(received.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn authorities_are_checked_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ca.pem");
+    for content in
+        [None, Some(""), Some("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")]
+    {
+        if let Some(content) = content {
+            std::fs::write(&path, content).unwrap();
+        }
+        let notify = NotifyConfig { ca_file: Some(path.clone()), ..NotifyConfig::default() };
+        let error = airhost_sim::Sim::start(SimConfig { notify, ..config() }).await.unwrap_err();
+        assert_eq!(error.code(), "certificates", "{content:?}");
+    }
 }
 
 #[tokio::test]
@@ -210,6 +299,7 @@ async fn specifications_are_checked() {
         json!({"dataTypes": ["nope"]}),
         json!({"dataTypes": ["tableData"], "changeTypes": ["nope"]}),
         json!({"dataTypes": ["tableData"], "watchDataInFieldIds": "all"}),
+        json!({"dataTypes": ["tableData"], "deep": (0..40).fold(json!(1), |deep, _| json!([deep]))}),
     ] {
         let body = json!({"specification": {"options": {"filters": filters}}});
         sim.refused("POST", HOOKS, body, (422, "INVALID_WEBHOOK_SPECIFICATION")).await;
