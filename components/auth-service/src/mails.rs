@@ -3,7 +3,7 @@
 use sdk::{Result, config, mail::Mail};
 
 fn link(path: &str, token: &str) -> Result<String> {
-    let base: String = config::get("public_url")?;
+    let base: String = config::get("public-url")?;
     Ok(format!("{}{path}?token={token}", base.trim_end_matches('/')))
 }
 

@@ -62,7 +62,7 @@ fn names(names: &[&str]) -> Vec<String> {
 }
 
 fn configuration() -> Result<Public<Json<Configuration>>> {
-    let base: String = config::get("public_url")?;
+    let base: String = config::get("public-url")?;
     Ok(Public(Json(Configuration {
         issuer: config::get("issuer")?,
         jwks_uri: format!("{}/.well-known/jwks.json", base.trim_end_matches('/')),

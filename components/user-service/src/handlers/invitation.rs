@@ -67,7 +67,7 @@ fn read_token(token: &str) -> Option<Uuid> {
 
 fn mail(invitation: &Invitation, tenant: &str, from: &str, token: &str) -> Result<Mail> {
     let days: u64 = config::get("invitation-days")?;
-    let app: String = config::get("app_url")?;
+    let app: String = config::get("app-url")?;
     let link = if app.is_empty() {
         String::new()
     } else {
