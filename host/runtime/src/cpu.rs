@@ -1,8 +1,11 @@
 //! How long a guest computes, and what happens when it computes for long.
 //!
-//! A guest runs only while its future is polled, so the time of the polls is its CPU time: what
-//! it spends waiting in a host function is not counted. [`Metered`] measures the polls and keeps
-//! the current one in a thread-local, where the store's epoch callback ([`on_epoch`]) reads it.
+//! A guest runs only while its future is polled: what it spends waiting in a host function is not
+//! counted. [`Metered`] wraps the polls and keeps the current one in a thread-local, where the
+//! store's epoch callback ([`on_epoch`]) reads it. Short polls are measured by the clock on the
+//! wall, which costs nothing; from its first tick on a guest is measured by its thread's CPU time,
+//! so that a busy machine does not make it slow.
+//!
 //! A guest that used up a slice gives the thread away; it gets another slice when its service's
 //! [`Gate`] lets it, so that looping guests of one service cannot occupy all threads.
 
@@ -19,7 +22,7 @@ use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::sync::PollSemaphore;
 use wasmtime::UpdateDeadline;
 
-use crate::engine::{Clock, Heavy};
+use crate::engine::{Clock, Heavy, TICK};
 
 /// Time after which a guest gives its thread to others.
 const SLICE: Duration = Duration::from_millis(1);
@@ -33,11 +36,30 @@ pub(crate) struct CpuLimit;
 #[derive(Clone, Copy)]
 struct Running {
     since: Instant,
+    /// The thread's CPU time from which on it counts, and what was counted until then.
+    cpu: Option<(Duration, Duration)>,
     /// CPU time of earlier polls of the same guest.
     before: Duration,
-    /// Time of guests that are polled inside of this poll: it is theirs.
+    /// Time of guests that were polled inside of this poll: it is theirs.
     nested: Duration,
     yielded: bool,
+}
+
+impl Running {
+    /// CPU time of this poll so far.
+    fn used(&self) -> Duration {
+        let all = match self.cpu {
+            Some((base, counted)) => counted + thread_cpu_time().saturating_sub(base),
+            // Had it run longer than a tick, it would have been asked.
+            None => self.since.elapsed().min(TICK),
+        };
+        all.saturating_sub(self.nested)
+    }
+}
+
+fn thread_cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 thread_local! {
@@ -95,16 +117,21 @@ impl<F: Future + Unpin> Future for Metered<'_, F> {
             _ => None,
         };
         let outer = RUNNING.get();
-        let start = Instant::now();
-        RUNNING.set(Some(Running { since: start, before: this.used, nested: Duration::ZERO, yielded: false }));
+        RUNNING.set(Some(Running {
+            since: Instant::now(),
+            cpu: this.long.as_ref().map(|_| (thread_cpu_time(), Duration::ZERO)),
+            before: this.used,
+            nested: Duration::ZERO,
+            yielded: false,
+        }));
         let polled = Pin::new(&mut this.future).poll(context);
         let running = RUNNING.replace(outer);
-        let took = start.elapsed();
-        if let Some(outer) = outer {
-            RUNNING.set(Some(Running { nested: outer.nested + took, ..outer }));
-        }
         if let Some(running) = running {
-            this.used += took.saturating_sub(running.nested);
+            let used = running.used();
+            this.used += used;
+            if let Some(outer) = outer {
+                RUNNING.set(Some(Running { nested: outer.nested + used + running.nested, ..outer }));
+            }
             if running.yielded && polled.is_pending() {
                 let gate = this.gate;
                 let long = this.long.get_or_insert_with(|| Long {
@@ -122,16 +149,18 @@ impl<F: Future + Unpin> Future for Metered<'_, F> {
 
 /// What a guest does when the epoch's clock ticks: go on, let others run, or end.
 pub(crate) fn on_epoch(limit: Duration) -> wasmtime::Result<UpdateDeadline> {
-    let Some(running) = RUNNING.get() else {
+    let Some(mut running) = RUNNING.get() else {
         return Ok(UpdateDeadline::Continue(1));
     };
-    let slice = running.since.elapsed().saturating_sub(running.nested);
-    if running.before + slice > limit {
+    let used = running.used();
+    if running.before + used > limit {
         return Err(wasmtime::Error::new(CpuLimit));
     }
-    if slice < SLICE {
-        return Ok(UpdateDeadline::Continue(1));
+    if running.cpu.is_none() {
+        running.cpu = Some((thread_cpu_time(), used + running.nested));
     }
-    RUNNING.set(Some(Running { yielded: true, ..running }));
-    Ok(UpdateDeadline::Yield(1))
+    // A slice is what others wait for, however little of it the machine gave to this thread.
+    running.yielded = running.since.elapsed() >= SLICE;
+    RUNNING.set(Some(running));
+    Ok(if running.yielded { UpdateDeadline::Yield(1) } else { UpdateDeadline::Continue(1) })
 }

@@ -31,7 +31,7 @@ const GUEST_STACK: usize = 512 * 1024;
 /// Stack of a fiber: the guest's, and what host functions need on top of it.
 const FIBER_STACK: usize = 2 * 1024 * 1024;
 /// How often a running guest looks at the clock.
-const TICK: Duration = Duration::from_millis(10);
+pub(crate) const TICK: Duration = Duration::from_millis(10);
 /// The same while guests that compute for long share threads with others.
 const SHORT_TICK: Duration = Duration::from_millis(1);
 

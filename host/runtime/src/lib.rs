@@ -14,6 +14,7 @@ mod error;
 mod exports;
 mod generation;
 mod glue;
+mod idempotent;
 mod instance;
 mod interfaces;
 mod invoke;

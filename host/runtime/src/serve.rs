@@ -3,10 +3,11 @@
 use std::{
     future::{Future, poll_fn},
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
-use airhost_core::{Body, BodyError, Call, CallContext, CorrelationId, Error, Response, Result, codes, problem_response};
+use airhost_core::{Body, BodyError, Call, Error, Response, Result, codes, problem_response};
 use airhost_telemetry::spawn_named;
 use bytes::Bytes;
 use http::HeaderMap;
@@ -21,6 +22,7 @@ use crate::{
         fields, from_guest,
         http::{Incoming, check_status, content_length, response},
     },
+    idempotent::{self, Decision, Settlement},
     invoke::{self, Admitted},
     state::{CallState, Handling},
     wasi_http,
@@ -29,7 +31,11 @@ use crate::{
 /// What a handler's end means for the response.
 enum End {
     /// This is it.
-    Response(Response),
+    Response {
+        response: Response,
+        /// A commit has stored it as the answer to the request's `Idempotency-Key`.
+        stored: bool,
+    },
     /// It went through the responder.
     Streamed,
     /// The host makes this call, and answers what it answers.
@@ -49,32 +55,55 @@ pub(crate) async fn serve(generation: InFlight, call: Call) -> Result<Response> 
         return Err(codes::BODY_TOO_LARGE.error(format!("the body is larger than {} bytes", limits.body)));
     }
     let admitted = Admitted::new(generation, &mut context).await?;
-    let path = parts.uri.path_and_query().cloned();
-    let correlation = context.correlation.clone();
-    let outbound = admitted.generation.loaded.service.environment.outbound.clone();
+    // The URI and the correlation id are shared texts: keeping them copies nothing.
+    let (uri, correlation, deadline) = (parts.uri.clone(), context.correlation.clone(), context.deadline);
+    let problem = |error: &Error| problem_response(error, uri.path(), &correlation);
+    let service = Arc::clone(&admitted.generation.loaded.service);
+    let (body, running) = match idempotent::decide(&service, &context, &parts, body).await {
+        Ok(Decision::Plain(body)) => (body, None),
+        Ok(Decision::Run(body, running)) => (body, Some(running)),
+        Ok(Decision::Answer(response)) => return Ok(response),
+        Err(error) if idempotent::is_answer(&error) => return Ok(problem(&error)),
+        Err(error) => return Err(error),
+    };
     let (respond, head) = oneshot::channel();
     let handling = Handling { request: Incoming { parts, body }, respond: Some(respond) };
-    let work: Work = Box::pin(handle(admitted, context, handling));
-    let problem = |error: &Error, correlation: &CorrelationId| {
-        problem_response(error, path.as_ref().map_or("", |path| path.path()), correlation)
+    let state = CallState {
+        idempotency: running.as_ref().map(|running| running.token.clone()),
+        ..CallState::new(context, Some(handling))
     };
-    match drive(work, head).await {
-        Ok(End::Response(response)) => Ok(response),
+    match drive(Box::pin(handle(admitted, state)), head).await {
+        Ok(End::Response { response, stored }) => {
+            if let Some(running) = running {
+                let settlement = Settlement::of(&response, stored);
+                running.settle(settlement, deadline).await;
+            }
+            Ok(response)
+        }
         Ok(End::Streamed) => {
-            Ok(problem(&codes::GUEST_NO_RESPONSE.error("the service returned without a response"), &correlation))
+            Ok(problem(&codes::GUEST_NO_RESPONSE.error("the service returned without a response")))
         }
         Ok(End::Proxy(call, headers)) => {
-            let mut response = outbound.dispatch(*call).await?;
+            let mut response = service.environment.outbound.dispatch(*call).await?;
             for (name, value) in &headers {
                 response.headers_mut().insert(name.clone(), value.clone());
             }
             Ok(response)
         }
-        Err(error) if error.code.starts_with("guest.") || error.code == codes::RESPONSE_INVALID.code => {
-            Ok(problem(&error, &correlation))
-        }
+        Err(error) if is_guests(&error) => Ok(problem(&error)),
         Err(error) => Err(error),
     }
+}
+
+/// Whether an error is what the service did wrong, and so its answer, rather than a failure to
+/// reach it.
+fn is_guests(error: &Error) -> bool {
+    error.code.starts_with("guest.")
+        || error.code == codes::RESPONSE_INVALID.code
+        || error.code == codes::IMPORT_UNSUPPORTED.code
+        || error.code == codes::TX_OPEN.code
+        || error.code == codes::CALL_INVALID.code
+        || error.code == codes::CALL_DEPTH.code
 }
 
 /// Waits for the end of the work or the beginning of a streamed response, whichever comes first.
@@ -100,7 +129,7 @@ async fn drive(mut work: Work, mut head: oneshot::Receiver<Response>) -> Result<
     .await;
     match first {
         // It may have written all of a small body before anyone looked.
-        First::End(Ok(End::Streamed)) => Ok(head.try_recv().map_or(End::Streamed, End::Response)),
+        First::End(Ok(End::Streamed)) => Ok(head.try_recv().map_or(End::Streamed, sent)),
         First::End(end) => end,
         First::Head(response) => {
             // The guest goes on in a task of its own while the response is sent.
@@ -110,9 +139,13 @@ async fn drive(mut work: Work, mut head: oneshot::Receiver<Response>) -> Result<
                 }
             });
             let guest = guest.abort_handle();
-            Ok(End::Response(response.map(|body| Body::stream(Guarded { body, ended: false, guest }))))
+            Ok(sent(response.map(|body| Body::stream(Guarded { body, ended: false, guest }))))
         }
     }
+}
+
+fn sent(response: Response) -> End {
+    End::Response { response, stored: false }
 }
 
 /// A body that a guest writes meanwhile. Dropping it before its end ends the guest; after its end
@@ -157,13 +190,12 @@ impl http_body::Body for Guarded {
     }
 }
 
-async fn handle(admitted: Admitted, context: CallContext, handling: Handling) -> Result<End> {
+async fn handle(admitted: Admitted, state: CallState) -> Result<End> {
     let generation: &Generation = &admitted.generation;
     let exports = &generation.loaded.exports;
     let Some(indices) = &exports.handler else {
-        return foreign(generation, context, handling).await;
+        return foreign(generation, state).await;
     };
-    let state = CallState::new(context, Some(handling));
     invoke::run(generation, state, async |instance| {
         let store = &mut instance.store;
         let number = store.data().call.number;
@@ -174,7 +206,11 @@ async fn handle(admitted: Admitted, context: CallContext, handling: Handling) ->
             .await?;
         let state = store.data_mut();
         Ok(match reply {
-            Ok(Reply::Whole(reply)) => whole(reply, generation.loaded.service.limits.output).map(End::Response),
+            Ok(Reply::Whole(reply)) => {
+                let stored = state.call.answer_stored;
+                whole(reply, generation.loaded.service.limits.output)
+                    .map(|response| End::Response { response, stored })
+            }
             Ok(Reply::Streamed) => Ok(End::Streamed),
             Ok(Reply::Proxy(proxy)) => fields::response_fields(proxy.response_headers)
                 .and_then(|headers| Ok(End::Proxy(Box::new(state.outgoing(proxy.target, None)?), headers))),
@@ -183,7 +219,7 @@ async fn handle(admitted: Admitted, context: CallContext, handling: Handling) ->
             Err(error) => {
                 let error = from_guest(error);
                 let path = state.call.handling.as_ref().map_or("", |handling| handling.request.parts.uri.path());
-                Ok(End::Response(problem_response(&error, path, &state.call.context.correlation)))
+                Ok(sent(problem_response(&error, path, &state.call.context.correlation)))
             }
         })
     })
@@ -191,14 +227,13 @@ async fn handle(admitted: Admitted, context: CallContext, handling: Handling) ->
 }
 
 /// A request to a component that knows nothing of the platform.
-async fn foreign(generation: &Generation, context: CallContext, mut handling: Handling) -> Result<End> {
+async fn foreign(generation: &Generation, mut state: CallState) -> Result<End> {
     let Some(indices) = &generation.loaded.exports.wasi_http else {
         return Err(codes::GUEST_NO_EXPORT.error("the component exports no HTTP handler"));
     };
-    let Some(respond) = handling.respond.take() else {
+    let Some(respond) = state.handling.as_mut().and_then(|handling| handling.respond.take()) else {
         return Err(codes::INTERNAL.error("nobody waits for the response"));
     };
-    let state = CallState::new(context, Some(handling));
     invoke::run(generation, state, async |instance| {
         wasi_http::handle(generation, indices, instance, respond).await
     })
