@@ -13,6 +13,7 @@ pub(super) struct Limit {
     /// When `amount` was computed, or the start of the window, in milliseconds.
     at: i128,
     capacity: i128,
+    refill: i128,
     period: i128,
 }
 
@@ -26,8 +27,15 @@ pub(super) fn judge(stored: Option<Limit>, bucket: &Bucket, now_ms: i64) -> (Ver
     let refill = i128::from(bucket.refill).max(1) * SCALE;
     let period = i128::from(bucket.period_ms).max(1);
     let stored = stored.filter(|limit| limit.algorithm == bucket.algorithm);
-    let base =
-        Limit { algorithm: bucket.algorithm, amount: 0, before: 0, at: now, capacity, period };
+    let base = Limit {
+        algorithm: bucket.algorithm,
+        amount: 0,
+        before: 0,
+        at: now,
+        capacity,
+        refill,
+        period,
+    };
     let (allowed, left, retry, reset, next) = match bucket.algorithm {
         Algorithm::TokenBucket => {
             let level = stored.map_or(capacity, |limit| {
@@ -96,7 +104,7 @@ pub(super) fn refund(limit: &mut Limit, units: u64) {
     let units = i128::from(units) * SCALE;
     match limit.algorithm {
         Algorithm::TokenBucket => limit.amount = (limit.amount + units).min(limit.capacity),
-        Algorithm::Gcra => limit.amount -= units * limit.period * SCALE / limit.capacity.max(1),
+        Algorithm::Gcra => limit.amount -= units * limit.period * SCALE / limit.refill,
         Algorithm::SlidingWindow | Algorithm::FixedWindow => {
             limit.amount = (limit.amount - units).max(0);
         }

@@ -20,9 +20,8 @@ pub(crate) mod kv {
         if !(1..=512).contains(&key.len()) {
             return Err(error(ErrorClass::Invalid, "kv.key", "a key is 1 to 512 bytes"));
         }
-        let tenant = state
-            .tenant()
-            .ok_or_else(|| error(ErrorClass::Denied, "tenant.missing", "the call has no tenant"))?;
+        // As in the host: a call without a tenant has a scope of its own.
+        let tenant = state.tenant().map_or_else(String::new, |tenant| format!("t{tenant}"));
         Ok(format!("{tenant}\u{1}{key}"))
     }
 
@@ -184,7 +183,11 @@ pub(crate) mod kv {
     }
 
     pub(crate) fn take(buckets: &[Bucket]) -> Result<Vec<Verdict>, Error> {
-        if buckets.len() > 16 || buckets.iter().any(|b| b.capacity == 0 || b.period_ms == 0) {
+        let is_wrong = |b: &Bucket| {
+            let refills = matches!(b.algorithm, Algorithm::TokenBucket | Algorithm::Gcra);
+            b.capacity == 0 || b.period_ms == 0 || b.cost > b.capacity || (refills && b.refill == 0)
+        };
+        if buckets.len() > 16 || buckets.iter().any(is_wrong) {
             return Err(error(ErrorClass::Invalid, "kv.limit", "a bucket is out of its limits"));
         }
         with(|state| {
