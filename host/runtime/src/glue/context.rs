@@ -14,6 +14,9 @@ use crate::{
     state::State,
 };
 
+/// The path of the host's own identity, as guests read it in `caller`.
+const HOST: &str = "ns/airhost-system/sa/airhost";
+
 fn to_guest(principal: &Principal) -> call::Principal {
     call::Principal {
         subject: principal.subject.clone(),
@@ -45,7 +48,11 @@ impl call::Host for State {
     fn caller(&mut self) -> wasmtime::Result<Option<String>> {
         Ok(match &self.call.context.caller {
             airhost_core::Caller::Service { identity, .. } => Some(identity.as_str().to_owned()),
-            airhost_core::Caller::Public | airhost_core::Caller::Host => None,
+            airhost_core::Caller::Public => None,
+            // In a namespace where no service lives, so that none can have this identity.
+            airhost_core::Caller::Host => {
+                Some(format!("spiffe://{}/{HOST}", self.service.identity.trust_domain()))
+            }
         })
     }
 
