@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
-use crate::config::SimConfig;
+use crate::config::{SimConfig, World};
 use crate::edit::{Edit, Tx};
 use crate::error::Result;
 use crate::faults::Observer;
@@ -54,7 +54,12 @@ impl App {
             None => None,
         };
         let loaded = match kept {
-            Some(kept) => kept,
+            Some(kept) => {
+                if !matches!(config.world, World::Demo) {
+                    tracing::warn!("the data file is there: the bases asked for are not read");
+                }
+                kept
+            }
             None => world::load(&config.world)?,
         };
         let ids = Ids::new(config.seed.map(|seed| loaded.ids.unwrap_or(seed)));

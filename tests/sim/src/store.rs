@@ -71,3 +71,21 @@ impl Drop for Writing<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Blob;
+
+    #[test]
+    fn only_what_is_changed_counts() {
+        let store = Store::new(Data::default());
+        assert!(store.read().bases.is_empty());
+        assert!(store.write().bases.is_empty(), "looked at under the lock for writing");
+        assert_eq!(store.snapshot().1, 0);
+        let blob = Blob { content_type: String::new(), data: Default::default() };
+        store.write().blobs.insert("a".to_owned(), blob);
+        let (data, change) = store.snapshot();
+        assert_eq!((data.blobs.len(), change, *store.changes().borrow()), (1, 1, 1));
+    }
+}

@@ -8,7 +8,7 @@ use super::DataFile;
 use crate::app::App;
 
 /// How long further changes are waited for after a first one.
-const GATHER: Duration = Duration::from_millis(400);
+const GATHER: Duration = Duration::from_millis(250);
 /// The wait after a failure.
 const RETRY: Duration = Duration::from_secs(1);
 

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::path::Path;
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -154,27 +155,41 @@ fn check(base: &Base) -> Result<()> {
     Ok(())
 }
 
-/// Gives uploaded files the address of this run in the cells that hold them.
+/// Gives uploaded files the address of this run, in the cells that hold them and in the payloads
+/// that tell of them.
 pub(crate) fn readdress(data: &mut Data, from: &str, to: &str) {
     if from == to {
         return;
     }
-    let old = format!("{from}/_attachments/");
-    for table in data.bases.values_mut().flat_map(|base| base.tables.values_mut()) {
-        let Table { fields, records, .. } = table;
-        for field in fields.values().filter(|field| field.kind == Kind::MultipleAttachments) {
-            for record in records.values_mut().filter(|record| record.cells.contains_key(&field.id))
-            {
-                let cell = std::sync::Arc::make_mut(record).cells.get_mut(&field.id);
-                for file in cell.and_then(Json::as_array_mut).into_iter().flatten() {
-                    let Some(rest) = file["url"].as_str().and_then(|url| url.strip_prefix(&old))
-                    else {
-                        continue;
-                    };
-                    let url = format!("{to}/_attachments/{rest}");
-                    file["url"] = Json::String(url);
+    let (from, to) = (format!("{from}/_attachments/"), format!("{to}/_attachments/"));
+    for base in data.bases.values_mut() {
+        for Table { fields, records, .. } in base.tables.values_mut() {
+            for field in fields.values().filter(|field| field.kind == Kind::MultipleAttachments) {
+                for record in records.values_mut() {
+                    if let Some(cell) = Arc::make_mut(record).cells.get_mut(&field.id) {
+                        replace_prefix(cell, &from, &to);
+                    }
                 }
             }
         }
+        for payload in base.webhooks.values_mut().flat_map(|hook| hook.payloads.iter_mut()) {
+            replace_prefix(Arc::make_mut(payload), &from, &to);
+        }
+    }
+}
+
+/// Lets the texts of a value that begin with `from` begin with `to`.
+fn replace_prefix(value: &mut Json, from: &str, to: &str) {
+    match value {
+        Json::String(text) => {
+            if let Some(rest) = text.strip_prefix(from) {
+                *text = format!("{to}{rest}");
+            }
+        }
+        Json::Array(items) => items.iter_mut().for_each(|item| replace_prefix(item, from, to)),
+        Json::Object(entries) => {
+            entries.values_mut().for_each(|entry| replace_prefix(entry, from, to));
+        }
+        _ => {}
     }
 }

@@ -81,7 +81,7 @@ async fn everything_survives_a_restart() {
     let secret = made["macSecretBase64"].as_str().unwrap().to_owned();
 
     // Records: made, changed, linked, removed; a choice made on the way; numbers to the last digit.
-    let deal = json!({"fields": {"Name": "New", "Amount": 0.1_f64 + 0.2_f64}, "typecast": true});
+    let deal = json!({"fields": {"Title": "New", "Probability": 1, "Amount": 0.1_f64 + 0.2_f64}, "typecast": true});
     let deal = sim.ok("POST", &format!("{BASE}/Deals"), deal).await["id"].clone();
     let task = json!({"fields": {"Name": "Linked", "Status": "Unheard of"}, "typecast": true});
     let task = sim.ok("POST", &format!("{BASE}/Tasks"), task).await["id"].clone();
@@ -117,14 +117,6 @@ async fn everything_survives_a_restart() {
     let body = json!({"name": "Made", "workspaceId": "wspX", "tables": tables});
     sim.ok("POST", META, body).await;
     sim.token = FULL;
-    // The notifications are over when their result is known for the last time.
-    while sim.get(&format!("{HOOKS}/{}/payloads", made["id"].as_str().unwrap())).await["cursor"]
-        .as_u64()
-        .unwrap()
-        < 6
-    {
-        tokio::task::yield_now().await;
-    }
     verified(&received.recv().await.unwrap(), &secret);
     settled(&sim).await;
     let before = seen(&mut sim).await;
@@ -141,7 +133,7 @@ async fn everything_survives_a_restart() {
     for (before, after) in before.as_array().unwrap().iter().zip(after.as_array().unwrap()) {
         assert_eq!(before, after);
     }
-    assert_eq!(before, after);
+    assert_eq!(before.as_array().map(Vec::len), after.as_array().map(Vec::len));
 
     // It is alive: files, views, formulas, links, numbers, new ids, webhooks.
     let record = sim.get(&format!("{BASE}/Tasks/{task}")).await;
@@ -153,7 +145,9 @@ async fn everything_survives_a_restart() {
     let large = sim.get(&format!("{BASE}/Companies?view=Large")).await;
     assert!(!large["records"].as_array().unwrap().is_empty());
     let sums = sim.get(&format!("{BASE}/Deals?filterByFormula=%7BSum%7D%3E0&pageSize=1")).await;
-    assert_eq!(column(&sums, "Sum").len(), 1);
+    assert_eq!(column(&sums, "Expected").len(), 1);
+    let sum = sim.get(&format!("{BASE}/Deals/{}", deal.as_str().unwrap())).await["fields"].clone();
+    assert_eq!((&sum["Sum"], &sum["Expected"]), (&json!(0.1 + 0.2), &json!(0.1 + 0.2)));
     sim.ok("DELETE", &format!("{BASE}/Deals/{}", deal.as_str().unwrap()), Value::Null).await;
     let linked = sim.get(&format!("{BASE}/Extra/{extra}")).await;
     assert_eq!(linked["fields"], json!({"Name": "e"}));
@@ -255,7 +249,7 @@ async fn saved(path: &Path, text: &str) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(5), look).await.expect("the data is saved");
+    tokio::time::timeout(Duration::from_secs(5), look).await.unwrap();
 }
 
 /// A simulator in a process of its own.
