@@ -103,6 +103,13 @@ CREATE TABLE login_attempts (
     locked_until timestamp
 );
 
+-- Requests for mails, by the same hash: written whether there is such an account or not, so that
+-- the time of the answer does not tell.
+CREATE TABLE mail_requests (
+    login_hash text NOT NULL PRIMARY KEY,
+    requested_at timestamp NOT NULL
+);
+
 -- Public halves; the private ones are in the vault.
 CREATE TABLE signing_keys (
     kid text NOT NULL PRIMARY KEY,

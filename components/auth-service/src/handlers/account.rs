@@ -8,11 +8,12 @@ use sdk::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{HtmlPage, mailed, published::UserRegistered};
+use super::{HtmlPage, mailed, published::UserRegistered, session};
 use crate::{
     domain::account::{User, check_password, email_key},
     mails,
     store::{
+        attempts,
         one_time::{self, Purpose},
         users,
     },
@@ -99,8 +100,10 @@ fn register(Json(input): Json<Register>) -> Result<Committed<Accepted<Mailed>>> 
     accept_password("/password", &input.password, &key)?;
     // Before it is known whether the account exists, so that the time tells nothing.
     let hash = crypto::password::hash(&input.password)?;
+    let login = session::login_hash(&key)?;
     let now = Timestamp::now();
     let tx = sql::begin()?;
+    attempts::asked_for_mail(&tx, &login, now)?;
     match users::by_email(&tx, &key)? {
         None => {
             let user = new_user(input.email.trim().to_owned(), input.name, hash.clone(), now);
@@ -189,9 +192,12 @@ pub(super) struct Address {
 }
 
 fn resend(Json(input): Json<Address>) -> Result<Committed<Accepted<Mailed>>> {
+    let key = email_key(&input.email);
+    let login = session::login_hash(&key)?;
     let now = Timestamp::now();
     let tx = sql::begin()?;
-    if let Some(user) = users::by_email(&tx, &email_key(&input.email))?
+    attempts::asked_for_mail(&tx, &login, now)?;
+    if let Some(user) = users::by_email(&tx, &key)?
         && user.verified_at.is_none()
         && mailed::may_mail(&user, now)?
     {

@@ -81,9 +81,12 @@ fn set(tx: &Db<'_>, mut user: User, hash: String, ended: Which<'_>, now: Timesta
 const FORGOTTEN: &str = "if the address has an account, a mail with what to do is on its way";
 
 fn forgot(Json(input): Json<Address>) -> Result<Committed<Accepted<Mailed>>> {
+    let key = email_key(&input.email);
+    let login = session::login_hash(&key)?;
     let now = Timestamp::now();
     let tx = sql::begin()?;
-    if let Some(user) = users::by_email(&tx, &email_key(&input.email))?
+    attempts::asked_for_mail(&tx, &login, now)?;
+    if let Some(user) = users::by_email(&tx, &key)?
         && !user.disabled
         && mailed::may_mail(&user, now)?
     {

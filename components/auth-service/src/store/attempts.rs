@@ -1,4 +1,4 @@
-//! Failures to sign in, by a keyed hash of the name that was entered.
+//! Failures to sign in and requests for mails, by a keyed hash of the name that was entered.
 
 use std::time::Duration;
 
@@ -30,6 +30,16 @@ pub(crate) fn lock(db: &Db<'_>, hash: &str, until: Timestamp) -> Result<()> {
     db.execute(
         "UPDATE login_attempts SET locked_until = $1 WHERE login_hash = $2",
         params![until, hash],
+    )?;
+    Ok(())
+}
+
+/// Notes that somebody asked for a mail to this name.
+pub(crate) fn asked_for_mail(db: &Db<'_>, hash: &str, now: Timestamp) -> Result<()> {
+    db.execute(
+        "INSERT INTO mail_requests (login_hash, requested_at) VALUES ($1, $2)
+         ON CONFLICT (login_hash) DO UPDATE SET requested_at = excluded.requested_at",
+        params![hash, now],
     )?;
     Ok(())
 }
