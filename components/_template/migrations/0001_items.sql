@@ -1,4 +1,4 @@
--- expand
+-- airhost: expand
 CREATE TABLE items (
     id uuid NOT NULL PRIMARY KEY,
     tenant_id text NOT NULL,
