@@ -20,6 +20,7 @@ pub use extract::{Caller, Form, FromRequest, Headers, IdempotencyKey, Path, Quer
 pub use handler::{Handler, describe_handler};
 pub use json::Json;
 pub use page::{Page, PageQuery};
+pub use params::{percent_decode, percent_encode};
 pub use request::{Cx, Request};
 pub use respond::{
     Accepted, Created, IntoReply, IntoResponse, Live, NoContent, Proxy, Redirect, Stored, Text,

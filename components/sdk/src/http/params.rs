@@ -56,7 +56,8 @@ pub(crate) fn decode_form(form: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow
 }
 
 /// Undoes percent-encoding; what is not UTF-8 becomes U+FFFD.
-pub(crate) fn percent_decode(text: &str, plus_is_space: bool) -> Cow<'_, str> {
+#[must_use]
+pub fn percent_decode(text: &str, plus_is_space: bool) -> Cow<'_, str> {
     let encoded = text.contains('%') || (plus_is_space && text.contains('+'));
     if !encoded {
         return Cow::Borrowed(text);
@@ -87,7 +88,8 @@ pub(crate) fn percent_decode(text: &str, plus_is_space: bool) -> Cow<'_, str> {
 }
 
 /// Percent-encodes all but unreserved characters (RFC 3986, section 2.3).
-pub(crate) fn percent_encode(text: &str) -> String {
+#[must_use]
+pub fn percent_encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
