@@ -105,7 +105,8 @@ pub(super) fn through(request: Request, login: Login) -> Result<Proxy> {
     }
     // Both at once: they do not depend on each other.
     let limit = limits::ask(&check);
-    let permission = needed.and_then(|needed| Some(permissions::ask(needed.action, needed.base?, &ip)));
+    let permission =
+        needed.and_then(|needed| Some(permissions::ask(needed.action, needed.base?, &ip)));
     let verdict = limit.verdict()?;
     if let Some(permission) = permission {
         permission.granted()?;
