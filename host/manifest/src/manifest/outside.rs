@@ -80,10 +80,13 @@ pub struct Pace {
 }
 
 /// What a pace counts apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PaceKey {
     /// A segment of the path, 1 for the first, at most 16.
     Path(u8),
+    /// The first segment of the path that begins with this: 1 to 32 letters, digits, `-` and `_`.
+    /// For what is named at different depths of the paths of an API.
+    Prefix(Box<str>),
     /// The secret that is injected.
     Credential,
     /// The host.
@@ -183,7 +186,7 @@ impl Pace {
 /// The text is not the key of a pace.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "unknown pace key `{0}`; use `path:2` (the second segment of the path, 1 to 16), `credential` or `host`"
+    "unknown pace key `{0}`; use `path:2` (the second segment of the path, 1 to 16), `segment:app` (the first segment that begins with `app`), `credential` or `host`"
 )]
 pub struct PaceKeyError(String);
 
@@ -195,6 +198,12 @@ impl FromStr for PaceKey {
             "credential" => return Ok(Self::Credential),
             "host" => return Ok(Self::Host),
             _ => {}
+        }
+        if let Some(prefix) = text.strip_prefix("segment:") {
+            let known = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+            if (1..=32).contains(&prefix.len()) && prefix.bytes().all(known) {
+                return Ok(Self::Prefix(prefix.into()));
+            }
         }
         text.strip_prefix("path:")
             .filter(|segment| segment.bytes().all(|b| b.is_ascii_digit()))
@@ -209,6 +218,7 @@ impl fmt::Display for PaceKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Path(segment) => write!(f, "path:{segment}"),
+            Self::Prefix(prefix) => write!(f, "segment:{prefix}"),
             Self::Credential => f.write_str("credential"),
             Self::Host => f.write_str("host"),
         }

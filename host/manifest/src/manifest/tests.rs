@@ -127,6 +127,9 @@ fn the_whole_format_is_read() {
     assert!(manifest.may_publish("record.created") && !manifest.may_publish("record.updated"));
     let egress = manifest.egress_to(Scheme::Https, "api.airtable.com", 443).unwrap();
     assert_eq!(egress.pace[0].key, PaceKey::Path(2));
+    for key in ["path:16", "segment:app", "credential", "host"] {
+        assert_eq!(key.parse::<PaceKey>().unwrap().to_string(), key);
+    }
     assert_eq!(egress.pace[0].pause_after_429, Some(Duration::from_secs(30)));
     assert!(manifest.egress_to(Scheme::Http, "api.airtable.com", 443).is_none());
     let rule = &manifest.secrets.inject[0];
@@ -285,11 +288,15 @@ fn faults_are_named_with_their_place() {
         ),
         (
             "[[egress]]\nhost = 'a.com'\n[[egress.pace]]\nkey = 'base'\nrate = 5\nper = '1s'",
-            "9:7: unknown pace key `base`; use `path:2` (the second segment of the path, 1 to 16), `credential` or `host`",
+            "9:7: unknown pace key `base`; use `path:2` (the second segment of the path, 1 to 16), `segment:app` (the first segment that begins with `app`), `credential` or `host`",
         ),
         (
             "[[egress]]\nhost = 'a.com'\n[[egress.pace]]\nkey = 'path:0'\nrate = 5\nper = '1s'",
-            "9:7: unknown pace key `path:0`; use `path:2` (the second segment of the path, 1 to 16), `credential` or `host`",
+            "9:7: unknown pace key `path:0`; use `path:2` (the second segment of the path, 1 to 16), `segment:app` (the first segment that begins with `app`), `credential` or `host`",
+        ),
+        (
+            "[[egress]]\nhost = 'a.com'\n[[egress.pace]]\nkey = 'segment:'\nrate = 5\nper = '1s'",
+            "9:7: unknown pace key `segment:`; use `path:2` (the second segment of the path, 1 to 16), `segment:app` (the first segment that begins with `app`), `credential` or `host`",
         ),
         (
             "[[egress]]\nhost = 'a.com'\n[[egress.pace]]\nkey = 'host'\nrate = 5",

@@ -127,13 +127,16 @@ pub(crate) fn pace_keys(
     credential: &str,
     host: &str,
 ) -> Vec<(u8, Box<str>)> {
-    let value = |key: PaceKey| match key {
-        // A path without the segment shares a limit with others of its kind.
-        PaceKey::Path(nth) => path.split('/').nth(usize::from(nth)).unwrap_or(""),
+    // A path without the segment shares a limit with others of its kind.
+    let value = |key: &PaceKey| match key {
+        PaceKey::Path(nth) => path.split('/').nth(usize::from(*nth)).unwrap_or(""),
+        PaceKey::Prefix(prefix) => {
+            path.split('/').find(|segment| segment.starts_with(&**prefix)).unwrap_or("")
+        }
         PaceKey::Credential => credential,
         PaceKey::Host => host,
     };
-    (0_u8..).zip(paces).map(|(at, pace)| (at, value(pace.key).into())).collect()
+    (0_u8..).zip(paces).map(|(at, pace)| (at, value(&pace.key).into())).collect()
 }
 
 #[cfg(test)]
@@ -149,5 +152,10 @@ mod tests {
         let keys = pace_keys(&paces, "/v0/app1/T", "t/c", "api.airtable.com");
         assert_eq!(keys, [(0, "app1".into()), (1, "t/c".into()), (2, "api.airtable.com".into())]);
         assert_eq!(&*pace_keys(&paces, "/v0", "", "h")[0].1, "");
+        let paces = [pace(PaceKey::Prefix("app".into()))];
+        for path in ["/v0/app1/T", "/v0/app1/apples", "/v0/meta/bases/app1", "/v0/bases/app1/x"] {
+            assert_eq!(&*pace_keys(&paces, path, "", "h")[0].1, "app1", "{path}");
+        }
+        assert_eq!(&*pace_keys(&paces, "/v0/meta/bases", "", "h")[0].1, "");
     }
 }
