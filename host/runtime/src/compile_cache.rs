@@ -33,11 +33,14 @@ pub(crate) struct Key {
     pub digest: Revision,
     /// Of the engine: engines that differ cannot load each other's code.
     pub compatibility: u64,
+    /// Whether it is the snapshot that this node took of the component.
+    pub snapshot: bool,
 }
 
 impl Key {
     fn file_name(self) -> String {
-        format!("{}-{:016x}-{}.cwasm", self.digest, self.compatibility, env!("CARGO_PKG_VERSION"))
+        let kind = if self.snapshot { "-snapshot" } else { "" };
+        format!("{}-{:016x}-{}{kind}.cwasm", self.digest, self.compatibility, env!("CARGO_PKG_VERSION"))
     }
 }
 

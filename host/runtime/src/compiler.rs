@@ -22,39 +22,55 @@ const QUEUE: usize = 64;
 pub(crate) struct Compiler {
     engine: Arc<Engine>,
     cache: Option<Arc<CompileCache>>,
+    threads: Arc<rayon::ThreadPool>,
     work: tokio::sync::mpsc::Sender<Work>,
 }
 
 impl Compiler {
     pub(crate) fn new(engine: Arc<Engine>, cache: Option<CompileCache>) -> Result<Self, Error> {
         let (work, mut queue) = tokio::sync::mpsc::channel::<Work>(QUEUE);
+        // Cranelift compiles functions side by side; its threads, too, let serving threads go
+        // first.
+        let threads = rayon::ThreadPoolBuilder::new()
+            .thread_name(|number| format!("airhost-cranelift-{number}"))
+            .start_handler(|_| lower_priority())
+            .build()
+            .map_err(|error| Error::Thread(std::io::Error::other(error)))?;
         std::thread::Builder::new()
             .name("airhost-compile".to_owned())
             .spawn(move || {
-                // Serving threads go first. Cranelift's own threads inherit nothing from this one,
-                // but they work only while this one waits for them.
-                if let Err(error) = rustix::process::nice(10) {
-                    tracing::debug!(%error, "the compiling thread keeps its priority");
-                }
+                lower_priority();
                 while let Some(work) = queue.blocking_recv() {
                     work();
                 }
             })
             .map_err(Error::Thread)?;
-        Ok(Self { engine, cache: cache.map(Arc::new), work })
+        Ok(Self { engine, cache: cache.map(Arc::new), threads: Arc::new(threads), work })
     }
 
-    /// The compiled component: from the folder of compiled code, or made now.
-    pub(crate) async fn compile(&self, digest: Revision, wasm: bytes::Bytes) -> wasmtime::Result<Component> {
-        let key = Key { digest, compatibility: self.engine.compatibility() };
+    /// The compiled component, or the compiled snapshot of it, where the folder has it.
+    pub(crate) async fn find(&self, digest: Revision, snapshot: bool) -> wasmtime::Result<Option<Component>> {
+        let Some(cache) = self.cache.clone() else { return Ok(None) };
+        let key = Key { digest, compatibility: self.engine.compatibility(), snapshot };
+        let engine = self.engine.wasmtime().clone();
+        self.off_thread(move || cache.load(&engine, key)).await
+    }
+
+    /// Compiles a component, and keeps the code under the digest that it was deployed with.
+    pub(crate) async fn compile(
+        &self,
+        digest: Revision,
+        wasm: bytes::Bytes,
+        snapshot: bool,
+    ) -> wasmtime::Result<Component> {
+        let key = Key { digest, compatibility: self.engine.compatibility(), snapshot };
         let (engine, cache) = (self.engine.wasmtime().clone(), self.cache.clone());
+        let threads = Arc::clone(&self.threads);
         self.off_thread(move || {
-            if let Some(component) = cache.as_ref().and_then(|cache| cache.load(&engine, key)) {
-                return Ok(component);
-            }
-            let component = Component::from_binary(&engine, &wasm)?;
+            let component = threads.install(|| Component::from_binary(&engine, &wasm))?;
             if let Some(cache) = &cache {
-                let stored = component.serialize().map_err(std::io::Error::other).and_then(|code| cache.store(key, &code));
+                let stored =
+                    component.serialize().map_err(std::io::Error::other).and_then(|code| cache.store(key, &code));
                 if let Err(error) = stored {
                     tracing::warn!(%error, "compiled code could not be kept and will be made again at the next start");
                 }
@@ -76,5 +92,12 @@ impl Compiler {
         });
         self.work.send(work).await.map_err(|_| wasmtime::format_err!("the compiling thread has ended"))?;
         result.await.map_err(|_| wasmtime::format_err!("compiling did not end"))
+    }
+}
+
+/// Linux gives every thread a priority of its own.
+fn lower_priority() {
+    if let Err(error) = rustix::process::nice(10) {
+        tracing::debug!(%error, "a compiling thread keeps its priority");
     }
 }

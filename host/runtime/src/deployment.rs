@@ -1,8 +1,8 @@
 //! What is to be loaded.
 
-use bytes::Bytes;
-
 use airhost_core::{Revision, ServiceName};
+use airhost_manifest::{self as manifest, Artifact};
+use bytes::Bytes;
 
 use crate::{limits::Limits, service::ServiceEnvironment};
 
@@ -54,6 +54,35 @@ pub struct Mode {
     pub fresh: bool,
     /// Why, in words for `airhost status`.
     pub reason: &'static str,
+}
+
+impl Deployment {
+    /// What an artifact says of itself, as its default pool runs it. The configuration is the
+    /// manifest's with the operator's values over it; it is what the revision is named after and
+    /// what instances read.
+    #[must_use]
+    pub fn of(artifact: &Artifact, config: &manifest::Config, mut environment: ServiceEnvironment) -> Self {
+        let service = artifact.manifest();
+        let pool = service.default_pool();
+        environment.config =
+            std::sync::Arc::new(config.iter().map(|(key, value)| (key.to_owned(), value.clone())).collect());
+        Self {
+            service: service.name.clone(),
+            revision: artifact.revision(config),
+            component: artifact.bytes().clone(),
+            instances: match pool.instances {
+                manifest::Instances::Auto => Instances::Auto,
+                manifest::Instances::Fresh => Instances::Fresh,
+                manifest::Instances::Warm => Instances::Warm,
+            },
+            language: match service.language {
+                manifest::Language::Python | manifest::Language::JavaScript => Language::Interpreted,
+                manifest::Language::Rust | manifest::Language::Other => Language::Compiled,
+            },
+            limits: Limits::from(&pool.limits),
+            environment,
+        }
+    }
 }
 
 impl Mode {

@@ -53,6 +53,26 @@ impl Default for Limits {
     }
 }
 
+impl From<&airhost_manifest::Limits> for Limits {
+    fn from(limits: &airhost_manifest::Limits) -> Self {
+        let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+        Self {
+            memory: limits.memory.get(),
+            cpu: limits.cpu,
+            wall: limits.wall,
+            concurrency: count(limits.concurrency),
+            queue: count(limits.queue),
+            body: limits.body.get(),
+            inline_body: limits.inline_body.get(),
+            output: limits.output.get(),
+            stream_output: limits.stream_output.get(),
+            log_lines: limits.log_lines_per_second,
+            cache: limits.cache.get(),
+            transactions: count(limits.transactions),
+        }
+    }
+}
+
 /// The guest asked for more memory than it may have.
 #[derive(Debug, thiserror::Error)]
 #[error("the memory limit is reached")]
@@ -73,11 +93,6 @@ const MAX_TABLE_ELEMENTS: usize = 1 << 20;
 impl MemoryMeter {
     pub(crate) fn new(limit: u64) -> Self {
         Self { limit: usize::try_from(limit).unwrap_or(usize::MAX), memory: 0, initial: 0 }
-    }
-
-    /// Bytes of linear memory.
-    pub(crate) fn memory(&self) -> usize {
-        self.memory
     }
 
     /// Says that the instance is there; growth is counted from here.
@@ -121,7 +136,7 @@ mod tests {
         meter.instantiated();
         assert!(!meter.has_grown());
         assert!(meter.memory_growing(40, 60, None).unwrap());
-        assert_eq!(meter.memory(), 100);
+        assert_eq!(meter.memory, 100);
         assert!(meter.has_grown());
         let error = meter.memory_growing(60, 61, None).unwrap_err();
         assert!(error.is::<MemoryLimit>());

@@ -1,7 +1,7 @@
 //! The runtime of a node: which generation serves which service.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     fmt,
     sync::{
         Arc,
@@ -14,6 +14,7 @@ use airhost_core::{Call, Deadline, Dispatch, Response, Result, Revision, Service
 use airhost_telemetry::spawn_named;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use async_trait::async_trait;
+use bytes::Bytes;
 use parking_lot::Mutex;
 use wasmtime::component::{Component, Linker};
 
@@ -37,6 +38,9 @@ use crate::{
     status::{ServiceStatus, Status},
 };
 
+/// Components whose code stays in memory after they served, for a rollback or a change of
+/// configuration.
+const COMPILED: usize = 64;
 /// Longest time that `ready` may take.
 const PROBE: Duration = Duration::from_secs(10);
 
@@ -46,6 +50,8 @@ pub struct Runtime {
     engine: Arc<Engine>,
     compiler: Compiler,
     linker: Linker<State>,
+    /// What was compiled last, newest first.
+    compiled: Mutex<VecDeque<(Revision, Component, Snapshot)>>,
     services: ArcSwap<HashMap<ServiceName, Arc<Slot>>>,
     /// Generations that were replaced and have calls left.
     draining: Mutex<Vec<Arc<Generation>>>,
@@ -102,6 +108,7 @@ impl Runtime {
             engine,
             compiler,
             linker,
+            compiled: Mutex::default(),
             services: ArcSwap::default(),
             draining: Mutex::default(),
             generations: AtomicU64::new(0),
@@ -132,12 +139,8 @@ impl Runtime {
             environment,
             name: name.clone(),
         });
-        let component = self
-            .compiler
-            .compile(Revision::of(&wasm), wasm.clone())
-            .await
-            .map_err(|error| fault(codes::DEPLOY_NOT_A_COMPONENT.code, format!("it cannot be compiled: {error:#}")))?;
-        let (component, snapshot) = self.snapshot(&service, component, &wasm).await.map_err(|reason| fault(snapshot::code(), reason))?;
+        let (component, snapshot) =
+            self.component(&service, &wasm).await.map_err(|(code, reason)| fault(code, reason))?;
         let linker = crate::linker::for_component(&self.linker, &component)
             .map_err(|error| fault(codes::DEPLOY_UNKNOWN_IMPORT.code, format!("{error:#}")))?;
         let pre = linker
@@ -156,35 +159,58 @@ impl Runtime {
         })
     }
 
-    /// The component that instances are made of: the snapshot, where there is an `init`.
-    async fn snapshot(
+    /// The component that instances are made of: the snapshot, where there is an `init`. The same
+    /// file is compiled once, whatever configuration it is loaded with.
+    async fn component(
         &self,
         service: &Arc<Service>,
-        component: Component,
-        wasm: &bytes::Bytes,
-    ) -> std::result::Result<(Component, Snapshot), String> {
+        wasm: &Bytes,
+    ) -> std::result::Result<(Component, Snapshot), (&'static str, String)> {
+        let digest = Revision::of(wasm);
+        if let Some((_, component, snapshot)) = self.compiled.lock().iter().find(|(known, ..)| *known == digest) {
+            return Ok((component.clone(), snapshot.clone()));
+        }
+        let (component, snapshot) = self.compile(service, digest, wasm).await?;
+        let mut compiled = self.compiled.lock();
+        compiled.truncate(COMPILED - 1);
+        compiled.push_front((digest, component.clone(), snapshot.clone()));
+        Ok((component, snapshot))
+    }
+
+    async fn compile(
+        &self,
+        service: &Arc<Service>,
+        digest: Revision,
+        wasm: &Bytes,
+    ) -> std::result::Result<(Component, Snapshot), (&'static str, String)> {
+        let fault = |error: wasmtime::Error| {
+            (codes::DEPLOY_NOT_A_COMPONENT.code, format!("it cannot be compiled: {error:#}"))
+        };
+        if let Some(component) = self.compiler.find(digest, true).await.map_err(fault)? {
+            return Ok((component, Snapshot::Taken));
+        }
+        let component = match self.compiler.find(digest, false).await.map_err(fault)? {
+            Some(component) => component,
+            None => self.compiler.compile(digest, wasm.clone(), false).await.map_err(fault)?,
+        };
         if component.get_export_index(None, "pyairtable:service/lifecycle@0.1.0").is_none() {
             return Ok((component, Snapshot::NotWanted));
         }
-        let (engine, linker, service, wasm) =
-            (self.engine.wasmtime().clone(), self.linker.clone(), Arc::clone(service), wasm.clone());
+        let (engine, linker) = (self.engine.wasmtime().clone(), self.linker.clone());
+        let (service, wasm) = (Arc::clone(service), wasm.clone());
         let handle = tokio::runtime::Handle::current();
         let outcome = self
             .compiler
             .off_thread(move || handle.block_on(snapshot::take(&engine, &linker, &service, &wasm)))
             .await
-            .map_err(|error| error.to_string())?;
+            .map_err(fault)?;
         match outcome {
             snapshot::Outcome::Taken(wasm) => {
-                let component = self
-                    .compiler
-                    .compile(Revision::of(&wasm), wasm.into())
-                    .await
-                    .map_err(|error| format!("its snapshot cannot be compiled: {error:#}"))?;
+                let component = self.compiler.compile(digest, wasm.into(), true).await.map_err(fault)?;
                 Ok((component, Snapshot::Taken))
             }
             snapshot::Outcome::Impossible(reason) => Ok((component, Snapshot::Impossible { reason })),
-            snapshot::Outcome::Failed(reason) => Err(reason),
+            snapshot::Outcome::Failed(reason) => Err((codes::GUEST_INIT.code, reason)),
         }
     }
 

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use airhost_core::codes;
 use wasmtime::component::{Component, Linker};
 use wasmtime_wizer::{WasmtimeWizerComponent, Wizer};
 
@@ -105,9 +104,4 @@ async fn initialise(
         return Ok(Err("a handle is alive after `init`; close it before `init` returns".to_owned()));
     }
     Ok(Ok((store, instance)))
-}
-
-/// The code that a refused `init` is reported with.
-pub(crate) fn code() -> &'static str {
-    codes::GUEST_INIT.code
 }

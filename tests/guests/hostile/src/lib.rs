@@ -63,7 +63,9 @@ impl Guest for Hostile {
             }
             "/trap-in-stream" => {
                 let writer = responder.start(200, &[])?;
-                writer.write(b"half")?;
+                for _ in 0..8 {
+                    writer.write(b"half")?;
+                }
                 core::arch::wasm32::unreachable()
             }
             "/log" => {
