@@ -14,14 +14,19 @@ pub(crate) const GUEST_TARGET: &str = "wasm32-wasip2";
 
 /// Makes sure that Rust can build components.
 pub(crate) fn toolchain() -> Result<()> {
+    rust_target(GUEST_TARGET)
+}
+
+/// Makes sure that Rust can build for a target.
+pub(crate) fn rust_target(target: &str) -> Result<()> {
     let sysroot = output(program("rustc", ["--print", "sysroot"]))?;
-    if PathBuf::from(sysroot.trim()).join("lib/rustlib").join(GUEST_TARGET).is_dir() {
+    if PathBuf::from(sysroot.trim()).join("lib/rustlib").join(target).is_dir() {
         return Ok(());
     }
-    println!("adding the Rust target {GUEST_TARGET}");
-    run(program("rustup", ["target", "add", GUEST_TARGET])).with_context(|| {
+    println!("adding the Rust target {target}");
+    run(program("rustup", ["target", "add", target])).with_context(|| {
         format!(
-            "components need Rust's target {GUEST_TARGET}: run `rustup target add {GUEST_TARGET}` \
+            "components need Rust's target {target}: run `rustup target add {target}` \
              where rustup can reach its server, then this again"
         )
     })

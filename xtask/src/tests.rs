@@ -12,6 +12,9 @@ use crate::{
 /// The version of `cargo deny` that is tested with.
 const CARGO_DENY: &str = "0.20.2";
 
+/// The version of `cargo component` whose services are tested.
+const CARGO_COMPONENT: &str = "0.21.1";
+
 type Step = (&'static str, &'static str, fn() -> Result<()>);
 
 /// Every step in order: what is quick and fails often comes first.
@@ -108,6 +111,9 @@ fn clients() -> Result<()> {
 
 fn languages() -> Result<()> {
     let bin = setup::python("languages", "tests/languages/requirements.txt")?;
+    setup::cargo_tool("cargo-component", CARGO_COMPONENT)?;
+    setup::rust_target("wasm32-wasip1")?;
+    setup::packages(&[("npm", "npm")])?;
     python_tests(&bin, "tests/languages")
 }
 

@@ -45,7 +45,7 @@ pub(crate) fn gateway(config: &Config, services: &Arc<Services>) -> Result<Arc<G
 }
 
 /// The services that routes lead to.
-pub(crate) fn destinations(gateway: &Gateway) -> BTreeSet<ServiceName> {
+fn destinations(gateway: &Gateway) -> BTreeSet<ServiceName> {
     gateway.routes().routes().iter().map(|route| route.service().clone()).collect()
 }
 
@@ -71,14 +71,14 @@ impl Ports {
         let paths = HostPaths { probes: true, metrics: false, openapi: false };
         let routed: Arc<dyn Dispatch> = Arc::clone(gateway) as _;
         let door = ServiceRoutes::new(public.clone(), paths, Arc::clone(&facts) as _, routed);
-        let gateway = Opening {
+        let opening = Opening {
             config,
             services,
-            name: public.clone(),
+            name: public,
             address: config.listeners.gateway,
             purpose: "listeners.gateway",
         };
-        let gateway = gateway.bind(settings(services, GATEWAY), Arc::new(door)).await?;
+        let gateway = opening.bind(gateway_settings(services, gateway), Arc::new(door)).await?;
 
         let probes = Observability {
             services: Arc::clone(services),
@@ -132,6 +132,12 @@ impl Ports {
         gateway.cut + services.iter().map(|drained| drained.cut).sum::<usize>()
     }
 
+    /// Puts changed routes in force at the public port.
+    pub(crate) fn routes_changed(&self, services: &Services, gateway: &Gateway) {
+        services.route_to(destinations(gateway));
+        self.gateway.update(gateway_settings(services, gateway));
+    }
+
     /// Where they listen, by purpose.
     pub(crate) fn addresses(&self) -> Vec<(String, String)> {
         let fixed = [("gateway", &self.gateway), ("observability", &self.observability)];
@@ -163,6 +169,12 @@ impl Opening<'_> {
                 .error(format!("{address} cannot be opened: {error}; choose another address for {purpose}"))
         })
     }
+}
+
+/// What the gateway's manifest says about requests; how large one may be is each route's own
+/// affair.
+fn gateway_settings(services: &Services, gateway: &Gateway) -> PortSettings {
+    PortSettings { body: gateway.routes().largest_body(), ..settings(services, GATEWAY) }
 }
 
 /// What the manifest says about requests.

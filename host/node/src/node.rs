@@ -56,7 +56,7 @@ pub struct Node {
     config: Config,
     services: Arc<Services>,
     gateway: Arc<Gateway>,
-    ports: Ports,
+    ports: Arc<Ports>,
     addresses: Arc<RwLock<Vec<(String, String)>>>,
     accepting: Arc<AtomicBool>,
     stop: watch::Sender<bool>,
@@ -102,7 +102,7 @@ impl Node {
             codes::LISTEN_FAILED
                 .error(format!("{address} cannot be opened: {error}; choose another address for listeners.admin"))
         })?;
-        let ports = Ports::open(&config, &services, &gateway, &accepting).await?;
+        let ports = Arc::new(Ports::open(&config, &services, &gateway, &accepting).await?);
         let admin_address =
             admin_socket.local_addr().map_err(|error| codes::INTERNAL.error(error.to_string()))?;
         let mut addresses = ports.addresses();
@@ -127,7 +127,7 @@ impl Node {
             spawn_named("revoked-sessions", revoked::follow(Arc::clone(&services), stopped.clone())),
             spawn_named(
                 "gateway-routes",
-                crate::reload::watch(Arc::clone(&gateway), Arc::clone(&services), listeners::routes_folder(&config), stopped),
+                crate::reload::watch(Arc::clone(&gateway), Arc::clone(&services), Arc::clone(&ports), listeners::routes_folder(&config), stopped),
             ),
         ];
         tracing::info!(?addresses, "the node is ready");

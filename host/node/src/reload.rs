@@ -10,7 +10,7 @@ use airhost_mesh::Gateway;
 use notify::{RecursiveMode, Watcher as _};
 use tokio::sync::{mpsc, watch};
 
-use crate::{listeners::destinations, services::Services};
+use crate::{listeners::Ports, services::Services};
 
 /// A file is often written in several steps: they are taken as one change.
 const QUIET: Duration = Duration::from_millis(200);
@@ -20,6 +20,7 @@ const QUIET: Duration = Duration::from_millis(200);
 pub(crate) async fn watch(
     gateway: Arc<Gateway>,
     services: Arc<Services>,
+    ports: Arc<Ports>,
     folder: PathBuf,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -47,7 +48,7 @@ pub(crate) async fn watch(
         drop(changes.try_recv());
         match gateway.reload(&folder) {
             Ok(()) => {
-                services.route_to(destinations(&gateway));
+                ports.routes_changed(&services, &gateway);
                 tracing::info!(routes = gateway.routes().routes().len(), "routes were read again");
             }
             Err(error) => tracing::error!(%error, "the changed routes are not valid; the old ones stay in force"),
