@@ -3,7 +3,7 @@
 use std::{env, error::Error, fmt::Write as _, fs, path::Path};
 
 /// Functions in a component of about 1 MB.
-const FUNCTIONS: u32 = 1_700;
+const FUNCTIONS: u32 = 1_080;
 /// Bytes of data in it.
 const DATA: usize = 200 << 10;
 
@@ -24,7 +24,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     writeln!(source, "];\npub static DATA: &[u8] = include_bytes!(\"data.bin\");")?;
     fs::write(folder.join("bulk.rs"), source)?;
-    let data: Vec<u8> = (0..DATA * times as usize).map(|_| random.next().to_le_bytes()[3]).collect();
+    let data: Vec<u8> =
+        (0..DATA * times as usize).map(|_| random.next().to_le_bytes()[3]).collect();
     fs::write(folder.join("data.bin"), data)?;
     Ok(())
 }
@@ -40,7 +41,9 @@ fn function(source: &mut String, number: u32, random: &mut Random) -> std::fmt::
         let end = if kind == 11 { "_".to_owned() } else { kind.to_string() };
         let work = match random.next() % 4 {
             0 => format!("(x ^ {a}).wrapping_mul({b}).rotate_left({turn})"),
-            1 => format!("if x > {a} {{ x.wrapping_sub({b}) }} else {{ x.rotate_right({turn}) ^ at as u64 }}"),
+            1 => format!(
+                "if x > {a} {{ x.wrapping_sub({b}) }} else {{ x.rotate_right({turn}) ^ at as u64 }}"
+            ),
             2 => format!("x.wrapping_add({a}) ^ (u64::from(*byte) << {turn})"),
             _ => format!("(x | {a}) % {b} + at as u64"),
         };

@@ -30,7 +30,9 @@ impl Guest for Large {
     fn handle(request: Request, _: Responder) -> Result<Reply, Error> {
         let body = request.read_body(1 << 20)?;
         // One of the many functions, chosen by what came, so that none can be left out.
-        let chosen = body.iter().fold(0, |sum: usize, byte| sum.wrapping_mul(31).wrapping_add(usize::from(*byte)));
+        let chosen = body
+            .iter()
+            .fold(0, |sum: usize, byte| sum.wrapping_mul(31).wrapping_add(usize::from(*byte)));
         let check = bulk::FUNCTIONS[chosen % bulk::FUNCTIONS.len()](chosen as u64, bulk::DATA);
         let (status, body) = match order::answer(&body) {
             Ok(body) => (200, body),
