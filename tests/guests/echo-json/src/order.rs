@@ -44,7 +44,11 @@ pub(crate) fn answer(body: &[u8]) -> serde_json::Result<Vec<u8>> {
     let largest = order.lines.iter().max_by_key(|line| line.quantity.saturating_mul(line.cents));
     let sum = Sum {
         id: order.id,
-        customer: if order.customer.name.is_empty() { order.customer.email } else { order.customer.name },
+        customer: if order.customer.name.is_empty() {
+            order.customer.email
+        } else {
+            order.customer.name
+        },
         articles: order.lines.iter().map(|line| line.quantity).sum(),
         cents: order.lines.iter().map(|line| line.quantity.saturating_mul(line.cents)).sum(),
         largest: largest.map_or("", |line| line.sku),

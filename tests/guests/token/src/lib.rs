@@ -25,7 +25,8 @@ impl Guest for Token {
         let header = request.header("authorization").unwrap_or_default();
         let token = header.strip_prefix("Bearer ").unwrap_or_default();
         let principal = call::assume(token)?;
-        let body = format!(r#"{{"subject":{:?},"tenant":{:?}}}"#, principal.subject, principal.tenant);
+        let body =
+            format!(r#"{{"subject":{:?},"tenant":{:?}}}"#, principal.subject, principal.tenant);
         let headers = vec![("content-type".into(), "application/json".into())];
         Ok(Reply::Whole(Response { status: 200, headers, body: body.into_bytes() }))
     }
