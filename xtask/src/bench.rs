@@ -5,13 +5,14 @@ use anyhow::Result;
 use crate::{
     guests, setup,
     shell::{program, run as run_program},
+    up::Profile,
 };
 
 /// Builds everything with optimisation and runs the benchmark program, which writes
 /// `docs/benchmarks.md`.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     setup::packages(&[("wrk", "wrk")])?;
-    let components = guests::build_components(&[])?;
+    let components = guests::build_components(&[], Profile::Release)?;
     let mut bench =
         program("cargo", ["run", "--release", "--locked", "--package", "airhost-bench", "--"]);
     bench.args(arguments);

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::{
     layout, setup,
     shell::{program, run},
+    up::Profile,
 };
 
 /// Every component folder, by name.
@@ -25,7 +26,7 @@ pub(crate) fn all() -> Result<Vec<String>> {
 }
 
 /// Builds components (all when none is named) and answers their files.
-pub(crate) fn build_components(names: &[String]) -> Result<Vec<PathBuf>> {
+pub(crate) fn build_components(names: &[String], profile: Profile) -> Result<Vec<PathBuf>> {
     setup::toolchain()?;
     let all = all()?;
     let names = if names.is_empty() { &all } else { names };
@@ -40,7 +41,7 @@ pub(crate) fn build_components(names: &[String]) -> Result<Vec<PathBuf>> {
     cargo.current_dir(&folder).env("CARGO_TARGET_DIR", layout::guest_target());
     run(cargo)?;
 
-    let airhost = crate::up::host_binary()?;
+    let airhost = crate::up::host_binary(profile)?;
     let output = layout::component_output();
     fs::create_dir_all(&output).with_context(|| format!("cannot make {}", output.display()))?;
     let mut files = Vec::new();

@@ -13,6 +13,8 @@ mod tidy;
 mod up;
 mod wit;
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
@@ -57,11 +59,19 @@ enum Task {
     },
 }
 
-fn main() -> Result<()> {
-    match Options::parse().task {
+fn main() -> ExitCode {
+    let result = run(Options::parse().task);
+    if let Err(error) = &result {
+        eprintln!("error: {error:#}");
+    }
+    if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn run(task: Task) -> Result<()> {
+    match task {
         Task::Setup => setup::toolchain(),
         Task::Up { arguments } => up::run(&arguments),
-        Task::BuildComponents { names } => guests::build_components(&names).map(drop),
+        Task::BuildComponents { names } => guests::build_components(&names, up::Profile::Release).map(drop),
         Task::Tidy => tidy::run(),
         Task::Wit { release } => wit::run(release),
         Task::Test { steps, list } => tests::run_all(&steps, list),

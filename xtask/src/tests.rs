@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use crate::{
     guests, layout, setup,
     shell::{program, run},
+    up::Profile,
 };
 
 /// The version of `cargo deny` that is tested with.
@@ -25,7 +26,7 @@ const STEPS: &[Step] = &[
     ("clippy", "no warnings", clippy),
     ("unit", "tests of the host's crates", unit),
     ("components", "tests of the components, natively", components),
-    ("build-components", "all components build and pack", || guests::build_components(&[]).map(drop)),
+    ("build-components", "all components build and pack", || guests::build_components(&[], Profile::Dev).map(drop)),
     ("system", "the whole host with the real components", system),
     ("clients", "unmodified clients against the running platform", clients),
     ("languages", "components of other languages and tools", languages),
@@ -124,7 +125,7 @@ fn tutorial() -> Result<()> {
 
 /// Runs a folder of pytest with the host's binary and the built components.
 fn python_tests(bin: &std::path::Path, folder: &str) -> Result<()> {
-    let airhost: PathBuf = crate::up::host_binary()?;
+    let airhost: PathBuf = crate::up::host_binary(Profile::Dev)?;
     let mut command = program(&bin.join("python").to_string_lossy(), ["-m", "pytest", "-q", folder]);
     command
         .env("AIRHOST", airhost)

@@ -9,15 +9,32 @@ use crate::{
     shell::{self, program},
 };
 
-/// Builds the host, with optimisation, and answers its file.
-pub(crate) fn host_binary() -> Result<PathBuf> {
-    shell::run(program("cargo", ["build", "--release", "--locked", "--package", "airhost-cli"]))?;
-    Ok(layout::target().join("release/airhost"))
+/// How the host is built.
+#[derive(Clone, Copy)]
+pub(crate) enum Profile {
+    /// With optimisation, to be used.
+    Release,
+    /// As its tests are, so that they and it share what is compiled.
+    Dev,
+}
+
+/// Builds the host and answers its file.
+pub(crate) fn host_binary(profile: Profile) -> Result<PathBuf> {
+    let mut build = program("cargo", ["build", "--locked", "--package", "airhost-cli"]);
+    let folder = match profile {
+        Profile::Release => {
+            build.arg("--release");
+            "release"
+        }
+        Profile::Dev => "debug",
+    };
+    shell::run(build)?;
+    Ok(layout::target().join(folder).join("airhost"))
 }
 
 /// Builds host and components, then becomes `airhost up`.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
-    guests::build_components(&[])?;
+    guests::build_components(&[], Profile::Release)?;
     let airhost = layout::target().join("release/airhost");
     let mut up = program(&airhost.to_string_lossy(), ["up", "--components"]);
     up.arg(layout::component_output()).args(arguments);

@@ -72,13 +72,16 @@ fn packages(folder: &Path) -> Result<Packages> {
     Ok(Packages { resolve, ids })
 }
 
-/// A copy whose packages have another name, so that both can stand in one `Resolve`.
+/// A copy whose packages have another version, so that both can stand in one `Resolve`; the check
+/// itself does not look at versions.
 fn renamed(resolve: &Resolve) -> Result<Resolve> {
     let mut copy = resolve.clone();
     let mut names = copy.package_names.clone();
     names.clear();
     for (id, package) in copy.packages.iter_mut() {
-        package.name.namespace = format!("{}-present", package.name.namespace);
+        if let Some(version) = &mut package.name.version {
+            version.major = u64::MAX;
+        }
         names.insert(package.name.clone(), id);
     }
     copy.package_names = names;

@@ -12,6 +12,10 @@ const TOPS: &[&str] =
 pub(super) fn check() -> Result<Vec<String>> {
     let mut wrong = Vec::new();
     for document in super::files(&[".md"])? {
+        // Documents of services that are still to be made speak of those services' files.
+        if document.contains("/templates/") {
+            continue;
+        }
         let text = fs::read_to_string(layout::root().join(&document))?;
         let mut fenced = false;
         for (number, line) in text.lines().enumerate() {

@@ -78,6 +78,7 @@ pub(crate) async fn run(global: &Global, options: Options) -> Result<()> {
     if global.json { output::line(&serde_json::to_string(&ready)?) } else { introduce(&ready, simulator.as_ref()) }
 
     stop.next().await;
+    let progress = Progress::new(global.json);
     progress.step("drain", "waiting for requests in flight; Ctrl-C again stops at once");
     let drained = async {
         node.shutdown().await;
