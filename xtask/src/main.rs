@@ -1,7 +1,10 @@
 //! The project's tasks. `cargo xtask --help` lists them; `./x` is the same after making sure that
 //! a linker is there.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that talks to a terminal")]
-#![allow(clippy::disallowed_methods, reason = "starts programs and measures them; nothing here serves requests")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "starts programs and measures them; nothing here serves requests"
+)]
 
 mod bench;
 mod guests;
@@ -71,7 +74,9 @@ fn run(task: Task) -> Result<()> {
     match task {
         Task::Setup => setup::toolchain(),
         Task::Up { arguments } => up::run(&arguments),
-        Task::BuildComponents { names } => guests::build_components(&names, up::Profile::Release).map(drop),
+        Task::BuildComponents { names } => {
+            guests::build_components(&names, up::Profile::Release).map(drop)
+        }
         Task::Tidy => tidy::run(),
         Task::Wit { release } => wit::run(release),
         Task::Test { steps, list } => tests::run_all(&steps, list),

@@ -45,8 +45,11 @@ pub(crate) fn packages(needed: &[(&str, &str)]) -> Result<()> {
     println!("installing {}", missing.join(" "));
     let root = output(program("id", ["-u"]))?.trim() == "0";
     let apt = |words: &[&str]| {
-        let mut command =
-            if root { program("apt-get", words) } else { program("sudo", [&["apt-get"], words].concat()) };
+        let mut command = if root {
+            program("apt-get", words)
+        } else {
+            program("sudo", [&["apt-get"], words].concat())
+        };
         command.env("DEBIAN_FRONTEND", "noninteractive");
         run(command)
     };
@@ -61,7 +64,8 @@ pub(crate) fn cargo_tool(name: &str, version: &str) -> Result<()> {
         return Ok(());
     }
     println!("installing {name} {version}");
-    let mut command = program("cargo", ["install", "--locked", "--quiet", name, "--version", version]);
+    let mut command =
+        program("cargo", ["install", "--locked", "--quiet", name, "--version", version]);
     command.env("CARGO_TARGET_DIR", layout::target().join("tools"));
     run(command)
 }
@@ -81,7 +85,10 @@ pub(crate) fn python(name: &str, requirements: &str) -> Result<PathBuf> {
     }
     println!("making the Python environment `{name}`");
     let make = |command: &str| {
-        run(program(command, ["-m".as_ref(), "venv".as_ref(), "--clear".as_ref(), folder.as_os_str()]))
+        run(program(
+            command,
+            ["-m".as_ref(), "venv".as_ref(), "--clear".as_ref(), folder.as_os_str()],
+        ))
     };
     if make("python3").is_err() {
         packages(&[("pyvenv-missing", "python3-venv")])?;

@@ -5,7 +5,10 @@ use std::{ffi::OsStr, path::Path, process::Command};
 use anyhow::{Context as _, Result, bail};
 
 /// A program to be run in the root of the repository.
-pub(crate) fn program<S: AsRef<OsStr>>(name: &str, arguments: impl IntoIterator<Item = S>) -> Command {
+pub(crate) fn program<S: AsRef<OsStr>>(
+    name: &str,
+    arguments: impl IntoIterator<Item = S>,
+) -> Command {
     let mut command = Command::new(name);
     command.args(arguments).current_dir(crate::layout::root());
     command

@@ -21,12 +21,16 @@ type Step = (&'static str, &'static str, fn() -> Result<()>);
 /// Every step in order: what is quick and fails often comes first.
 const STEPS: &[Step] = &[
     ("format", "rustfmt finds nothing to change", format),
-    ("wit", "the contracts are valid and compatible with the released ones", || crate::wit::run(false)),
+    ("wit", "the contracts are valid and compatible with the released ones", || {
+        crate::wit::run(false)
+    }),
     ("tidy", "the structure holds", crate::tidy::run),
     ("clippy", "no warnings", clippy),
     ("unit", "tests of the host's crates", unit),
     ("components", "tests of the components, natively", components),
-    ("build-components", "all components build and pack", || guests::build_components(&[], Profile::Dev).map(drop)),
+    ("build-components", "all components build and pack", || {
+        guests::build_components(&[], Profile::Dev).map(drop)
+    }),
     ("system", "the whole host with the real components", system),
     ("clients", "unmodified clients against the running platform", clients),
     ("languages", "components of other languages and tools", languages),
@@ -77,7 +81,9 @@ fn cargo(arguments: &[&str]) -> Command {
 /// Cargo in the components' own workspace.
 fn component_cargo(arguments: &[&str]) -> Command {
     let mut command = cargo(arguments);
-    command.current_dir(layout::root().join("components")).env("CARGO_TARGET_DIR", layout::guest_target());
+    command
+        .current_dir(layout::root().join("components"))
+        .env("CARGO_TARGET_DIR", layout::guest_target());
     command
 }
 
@@ -88,7 +94,15 @@ fn format() -> Result<()> {
 
 fn clippy() -> Result<()> {
     run(cargo(&["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
-    run(component_cargo(&["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+    run(component_cargo(&[
+        "clippy",
+        "--locked",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]))
 }
 
 fn unit() -> Result<()> {
@@ -126,7 +140,8 @@ fn tutorial() -> Result<()> {
 /// Runs a folder of pytest with the host's binary and the built components.
 fn python_tests(bin: &std::path::Path, folder: &str) -> Result<()> {
     let airhost: PathBuf = crate::up::host_binary(Profile::Dev)?;
-    let mut command = program(&bin.join("python").to_string_lossy(), ["-m", "pytest", "-q", folder]);
+    let mut command =
+        program(&bin.join("python").to_string_lossy(), ["-m", "pytest", "-q", folder]);
     command
         .env("AIRHOST", airhost)
         .env("AIRHOST_COMPONENTS", layout::component_output())
@@ -135,7 +150,14 @@ fn python_tests(bin: &std::path::Path, folder: &str) -> Result<()> {
 }
 
 fn docs() -> Result<()> {
-    let mut command = cargo(&["doc", "--locked", "--workspace", "--no-deps", "--document-private-items", "--quiet"]);
+    let mut command = cargo(&[
+        "doc",
+        "--locked",
+        "--workspace",
+        "--no-deps",
+        "--document-private-items",
+        "--quiet",
+    ]);
     command.env("RUSTDOCFLAGS", "-D warnings");
     run(command)
 }
@@ -143,5 +165,14 @@ fn docs() -> Result<()> {
 fn deny() -> Result<()> {
     setup::cargo_tool("cargo-deny", CARGO_DENY)?;
     run(cargo(&["deny", "--offline", "check", "bans", "licenses", "sources"]))?;
-    run(component_cargo(&["deny", "--offline", "check", "--config", "../deny.toml", "bans", "licenses", "sources"]))
+    run(component_cargo(&[
+        "deny",
+        "--offline",
+        "check",
+        "--config",
+        "../deny.toml",
+        "bans",
+        "licenses",
+        "sources",
+    ]))
 }

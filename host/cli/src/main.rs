@@ -16,7 +16,8 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
 use commands::{
-    build, component, config, deploy, dev, doctor, explain, inspect, logs, new, routes, sim, status, trace, up,
+    build, component, config, deploy, dev, doctor, explain, inspect, logs, new, routes, sim,
+    status, trace, up,
 };
 
 /// Runs services as WebAssembly components: builds them, deploys them, looks into them.

@@ -32,9 +32,11 @@ pub(crate) fn table(table: &Table, as_json: bool) -> Result<()> {
             .collect();
         return json(&objects);
     }
-    let cells: Vec<Vec<String>> = table.rows.iter().map(|row| row.iter().map(cell).collect()).collect();
+    let cells: Vec<Vec<String>> =
+        table.rows.iter().map(|row| row.iter().map(cell).collect()).collect();
     let width = |column: usize| {
-        let widest = cells.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+        let widest =
+            cells.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
         widest.unwrap_or(0).max(table.columns[column].chars().count())
     };
     let widths: Vec<usize> = (0..table.columns.len()).map(width).collect();

@@ -145,8 +145,9 @@ impl Client {
             .await
             .map_err(|_| unreachable())?
             .map_err(|_| unreachable())?;
-        let (mut sender, driver) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(connection)?;
+        let (mut sender, driver) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(connection)?;
         tokio::spawn(driver);
         let request = Request::builder()
             .method(method)

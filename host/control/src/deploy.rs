@@ -43,7 +43,11 @@ pub trait Platform: Send + Sync + 'static {
     async fn probe(&self, candidate: &Self::Candidate) -> Result<()>;
 
     /// Sends new requests to the candidate; answers what waits for the old revision to drain.
-    async fn swap(&self, artifact: &Artifact, candidate: Self::Candidate) -> Result<Box<dyn Draining>>;
+    async fn swap(
+        &self,
+        artifact: &Artifact,
+        candidate: Self::Candidate,
+    ) -> Result<Box<dyn Draining>>;
 }
 
 /// A revision that was replaced.
@@ -74,23 +78,35 @@ impl<P: Platform> Deployer<P> {
 
     /// Takes an artifact through all steps, telling each to `events`; the last event says what
     /// came of it. Goes on to the end when nobody listens any more.
-    pub async fn deploy(&self, file: Bytes, options: &DeployOptions, events: &mpsc::Sender<DeployEvent>) -> Result<()> {
+    pub async fn deploy(
+        &self,
+        file: Bytes,
+        options: &DeployOptions,
+        events: &mpsc::Sender<DeployEvent>,
+    ) -> Result<()> {
         let result = self.run(file, options, events).await;
         let last = match &result {
             Ok(event) => event.clone(),
             Err(error) => DeployEvent::Refused {
                 code: error.code.clone().into_owned(),
                 message: error.message.clone(),
-                remedy: codes::find(&error.code).map_or_else(String::new, |code| code.remedy.to_owned()),
+                remedy: codes::find(&error.code)
+                    .map_or_else(String::new, |code| code.remedy.to_owned()),
             },
         };
         tell(events, last).await;
         result.map(drop)
     }
 
-    async fn run(&self, file: Bytes, options: &DeployOptions, events: &mpsc::Sender<DeployEvent>) -> Result<DeployEvent> {
+    async fn run(
+        &self,
+        file: Bytes,
+        options: &DeployOptions,
+        events: &mpsc::Sender<DeployEvent>,
+    ) -> Result<DeployEvent> {
         let start = Instant::now();
-        let step = async |step, detail: String| tell(events, DeployEvent::Step { step, detail }).await;
+        let step =
+            async |step, detail: String| tell(events, DeployEvent::Step { step, detail }).await;
 
         step(DeployStep::Validate, format!("{} bytes", file.len())).await;
         let artifact = Artifact::from_shared(file.clone()).map_err(Error::from)?;
@@ -124,7 +140,8 @@ impl<P: Platform> Deployer<P> {
             codes::INTERNAL.error("the revision serves, but it cannot be kept for the next start: check the state folder")
         })?;
 
-        step(DeployStep::Drain, replaced.as_ref().map_or_else(String::new, |(old, _)| old.short())).await;
+        step(DeployStep::Drain, replaced.as_ref().map_or_else(String::new, |(old, _)| old.short()))
+            .await;
         draining.drained().await;
         Ok(DeployEvent::Deployed {
             service,

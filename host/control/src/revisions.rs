@@ -74,10 +74,14 @@ impl Revisions {
 
     /// The active artifacts of all services.
     pub fn all(&self) -> Result<Vec<Stored>, RevisionsError> {
-        let entries = fs::read_dir(&self.folder).map_err(|source| failed("list", &self.folder, source))?;
+        let entries =
+            fs::read_dir(&self.folder).map_err(|source| failed("list", &self.folder, source))?;
         let mut all = Vec::new();
         for entry in entries.flatten() {
-            let Some(service) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+            let Some(service) = entry.file_name().to_str().and_then(|name| name.parse().ok())
+            else {
+                continue;
+            };
             all.extend(self.active(&service)?);
         }
         all.sort_by(|a, b| a.service.cmp(&b.service));
@@ -85,7 +89,11 @@ impl Revisions {
     }
 
     /// Keeps an artifact and makes it the active one; answers its digest.
-    pub fn activate(&self, service: &ServiceName, artifact: &[u8]) -> Result<Revision, RevisionsError> {
+    pub fn activate(
+        &self,
+        service: &ServiceName,
+        artifact: &[u8],
+    ) -> Result<Revision, RevisionsError> {
         let revision = Revision::of(artifact);
         let folder = self.folder.join(service.as_str());
         private_folder(&folder)?;
@@ -133,8 +141,12 @@ fn private_folder(folder: &Path) -> Result<(), RevisionsError> {
 fn write_whole(path: &Path, content: &[u8]) -> Result<(), RevisionsError> {
     let new = path.with_extension("new");
     let write = || -> io::Result<()> {
-        let mut file =
-            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&new)?;
         file.write_all(content)?;
         file.sync_all()?;
         fs::rename(&new, path)?;
@@ -164,7 +176,8 @@ mod tests {
         revisions.activate(&service, b"one").unwrap();
         let revision = revisions.activate(&service, b"two").unwrap();
         let again = Revisions::open(&folder.path().join("revisions")).unwrap();
-        let stored = Stored { service: service.clone(), digest: revision, artifact: b"two".to_vec() };
+        let stored =
+            Stored { service: service.clone(), digest: revision, artifact: b"two".to_vec() };
         assert_eq!(again.active(&service).unwrap(), Some(stored.clone()));
         assert_eq!(again.all().unwrap(), [stored]);
     }
@@ -185,7 +198,8 @@ mod tests {
             revisions.activate(&service, content).unwrap();
         }
         let kept = fs::read_dir(folder.path().join("revisions/auth-service")).unwrap().flatten();
-        let kept = kept.filter(|entry| entry.path().extension().is_some_and(|e| e == "wasm")).count();
+        let kept =
+            kept.filter(|entry| entry.path().extension().is_some_and(|e| e == "wasm")).count();
         assert_eq!(kept, KEPT);
         assert_eq!(revisions.active(&service).unwrap().unwrap().artifact, b"5");
     }

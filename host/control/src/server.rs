@@ -33,7 +33,12 @@ pub trait Admin: Send + Sync + 'static {
     /// The node and its services.
     async fn status(&self) -> NodeStatus;
     /// Deploys an artifact and tells each step. Goes on to its end when nobody listens any more.
-    async fn deploy(&self, artifact: Bytes, options: DeployOptions, events: mpsc::Sender<DeployEvent>);
+    async fn deploy(
+        &self,
+        artifact: Bytes,
+        options: DeployOptions,
+        events: mpsc::Sender<DeployEvent>,
+    );
     /// Log lines (JSON texts): the newest `last`, then new ones as long as the receiver lives if
     /// `follow`.
     fn logs(&self, service: Option<&str>, last: usize, follow: bool) -> mpsc::Receiver<Arc<str>>;
@@ -88,7 +93,12 @@ pub async fn serve(
     }
 }
 
-async fn answer(request: Request<Incoming>, peer: SocketAddr, token: &str, admin: Arc<dyn Admin>) -> Response {
+async fn answer(
+    request: Request<Incoming>,
+    peer: SocketAddr,
+    token: &str,
+    admin: Arc<dyn Admin>,
+) -> Response {
     let path = request.uri().path().to_owned();
     let result = if authorized(&request, token) {
         route(request, admin).await
@@ -115,7 +125,8 @@ async fn route(request: Request<Incoming>, admin: Arc<dyn Admin>) -> Result<Resp
         (&Method::GET, ["v1", "routes"]) => json(&admin.routes()),
         (&Method::GET, ["v1", "traces", id]) => json(&admin.trace(id)?),
         (&Method::GET, ["v1", "logs"]) => {
-            let lines = admin.logs(query.get("service"), query.number("last", 100)?, query.flag("follow"));
+            let lines =
+                admin.logs(query.get("service"), query.number("last", 100)?, query.flag("follow"));
             Ok(stream(lines, |line| line.to_string()))
         }
         (&Method::GET, ["v1", "events"]) => {
@@ -129,15 +140,20 @@ async fn route(request: Request<Incoming>, admin: Arc<dyn Admin>) -> Result<Resp
             json(&admin.kv(&service(name)?, query.get("prefix").unwrap_or_default()).await?)
         }
         (&Method::POST, ["v1", "deploys"]) => {
-            let options = DeployOptions { grant: query.flag("grant"), dry_run: query.flag("dry_run") };
-            let body = Limited::new(request.into_body(), MOST_ARTIFACT).collect().await.map_err(|_| {
-                codes::BODY_TOO_LARGE.error(format!("the artifact was cut off or is larger than {MOST_ARTIFACT} bytes"))
-            })?;
+            let options =
+                DeployOptions { grant: query.flag("grant"), dry_run: query.flag("dry_run") };
+            let body =
+                Limited::new(request.into_body(), MOST_ARTIFACT).collect().await.map_err(|_| {
+                    codes::BODY_TOO_LARGE.error(format!(
+                        "the artifact was cut off or is larger than {MOST_ARTIFACT} bytes"
+                    ))
+                })?;
             let (events, lines) = mpsc::channel(16);
             tokio::spawn(async move { admin.deploy(body.to_bytes(), options, events).await });
             Ok(stream(lines, |event| serde_json::to_string(&event).unwrap_or_default()))
         }
-        _ => Err(codes::REQUEST_NO_ROUTE.error(format!("the admin API has no {} {path}", request.method()))),
+        _ => Err(codes::REQUEST_NO_ROUTE
+            .error(format!("the admin API has no {} {path}", request.method()))),
     }
 }
 
@@ -149,7 +165,9 @@ fn json(document: &impl Serialize) -> Result<Response> {
     let body = serde_json::to_vec(document)
         .map_err(|_| codes::INTERNAL.error("the answer cannot be written as JSON"))?;
     let mut response = Response::new(Body::from(body));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(response)
 }
 
@@ -160,11 +178,12 @@ fn stream<T: Send + 'static>(
     let frames = futures_util::stream::unfold(receiver, |mut receiver| async {
         receiver.recv().await.map(|item| (item, receiver))
     });
-    let frames = frames.map(move |item| {
-        Ok::<_, BodyError>(Frame::data(Bytes::from(text(item) + "\n")))
-    });
+    let frames =
+        frames.map(move |item| Ok::<_, BodyError>(Frame::data(Bytes::from(text(item) + "\n"))));
     let mut response = Response::new(Body::stream(StreamBody::new(frames)));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
     response
 }
 
@@ -182,7 +201,9 @@ impl Query {
     }
 
     fn required(&self, name: &str) -> Result<&str, Error> {
-        self.get(name).ok_or_else(|| codes::REQUEST_INVALID.error(format!("the query parameter `{name}` is missing")))
+        self.get(name).ok_or_else(|| {
+            codes::REQUEST_INVALID.error(format!("the query parameter `{name}` is missing"))
+        })
     }
 
     fn flag(&self, name: &str) -> bool {
@@ -192,11 +213,9 @@ impl Query {
     fn number(&self, name: &str, default: usize) -> Result<usize, Error> {
         match self.get(name) {
             None => Ok(default),
-            Some(text) => text
-                .parse()
-                .ok()
-                .filter(|number| *number <= 10_000)
-                .ok_or_else(|| codes::REQUEST_INVALID.error(format!("`{name}` must be a number up to 10000"))),
+            Some(text) => text.parse().ok().filter(|number| *number <= 10_000).ok_or_else(|| {
+                codes::REQUEST_INVALID.error(format!("`{name}` must be a number up to 10000"))
+            }),
         }
     }
 }

@@ -43,7 +43,8 @@ mod tests {
     fn waits_double_and_are_bounded() {
         let backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(3_600));
         assert_eq!(backoff.after(0), Duration::ZERO);
-        for (failures, seconds) in [(1, 1), (2, 2), (5, 16), (12, 2_048), (13, 3_600), (u32::MAX, 3_600)]
+        for (failures, seconds) in
+            [(1, 1), (2, 2), (5, 16), (12, 2_048), (13, 3_600), (u32::MAX, 3_600)]
         {
             let most = Duration::from_secs(seconds);
             for _ in 0..50 {

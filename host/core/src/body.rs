@@ -56,7 +56,9 @@ impl From<BodyError> for Error {
                 codes::BODY_TOO_LARGE.error(format!("the body is larger than {limit} bytes"))
             }
             BodyError::Cancelled => codes::CANCELLED_CALLER.error("the other side has gone"),
-            BodyError::Deadline => codes::DEADLINE_EXCEEDED.error("the deadline ran out while the body was moving"),
+            BodyError::Deadline => {
+                codes::DEADLINE_EXCEEDED.error("the deadline ran out while the body was moving")
+            }
         }
     }
 }
@@ -84,7 +86,9 @@ impl Body {
     pub async fn collect(self, limit: u64) -> Result<Bytes, BodyError> {
         let mut stream = match self {
             Self::Empty => return Ok(Bytes::new()),
-            Self::Bytes(bytes) if bytes.len() as u64 > limit => return Err(BodyError::TooLarge { limit }),
+            Self::Bytes(bytes) if bytes.len() as u64 > limit => {
+                return Err(BodyError::TooLarge { limit });
+            }
             Self::Bytes(bytes) => return Ok(bytes),
             Self::Stream(stream) => stream,
         };

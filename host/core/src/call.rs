@@ -1,6 +1,8 @@
 use std::{net::IpAddr, sync::Arc};
 
-use crate::{CorrelationId, Deadline, Principal, Request, ServiceName, SpiffeId, Tenant, TraceContext};
+use crate::{
+    CorrelationId, Deadline, Principal, Request, ServiceName, SpiffeId, Tenant, TraceContext,
+};
 
 /// A request on its way to a service or a host, and all that travels with it.
 #[derive(Debug)]

@@ -81,7 +81,10 @@ pub use storage::*;
 /// Every code, by area.
 #[expect(unused_qualifications, reason = "each area has a list of its own under the same name")]
 pub fn all() -> impl Iterator<Item = &'static Code> {
-    [call::ALL, context::ALL, deploy::ALL, events::ALL, guest::ALL, storage::ALL].into_iter().flatten().copied()
+    [call::ALL, context::ALL, deploy::ALL, events::ALL, guest::ALL, storage::ALL]
+        .into_iter()
+        .flatten()
+        .copied()
 }
 
 /// The row of a code.
@@ -103,7 +106,11 @@ mod tests {
             assert!(seen.insert(row.code), "{} is there twice", row.code);
             let (area, reason) = row.code.split_once('.').expect("area.reason");
             for part in [area, reason] {
-                assert!(part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'), "{}", row.code);
+                assert!(
+                    part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'),
+                    "{}",
+                    row.code
+                );
             }
             assert!(row.meaning.ends_with('.') && row.remedy.ends_with('.'), "{}", row.code);
         }

@@ -39,7 +39,10 @@ pub fn problem_response(error: &Error, path: &str, correlation: &CorrelationId) 
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     if let Some(after) = error.retry_after {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_millis().div_ceil(1000).max(1) as u64));
+        headers.insert(
+            header::RETRY_AFTER,
+            HeaderValue::from(after.as_millis().div_ceil(1000).max(1) as u64),
+        );
     }
     response
 }
@@ -53,7 +56,9 @@ mod tests {
 
     #[tokio::test]
     async fn an_error_becomes_a_problem_with_retry_after() {
-        let error = codes::CALL_OVERLOADED.error("auth-service is full").retry_after(Duration::from_millis(1200));
+        let error = codes::CALL_OVERLOADED
+            .error("auth-service is full")
+            .retry_after(Duration::from_millis(1200));
         let response = problem_response(&error, "/x", &CorrelationId::generate());
         assert_eq!(response.status(), 503);
         assert_eq!(response.headers()["retry-after"], "2");

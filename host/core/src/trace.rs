@@ -20,7 +20,8 @@ impl CorrelationId {
     /// and log lines.
     #[must_use]
     pub fn accept(text: &str) -> Option<Self> {
-        let valid = (1..=Self::MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+        let valid =
+            (1..=Self::MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
         valid.then(|| Self(text.into()))
     }
 

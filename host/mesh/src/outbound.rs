@@ -215,15 +215,16 @@ impl Mesh {
                 .error(format!("too many calls to {} are under way", place.host));
             return Err(error.retry_after(Duration::from_secs(1)));
         };
+        let mut turn = None;
         if let Some(pacer) = &grant.pacer {
             let tenant = call.context.tenant.as_ref().map_or("", |tenant| tenant.as_str());
             let paced =
                 pacer.acquire(keys.clone(), tenant, priority(&call), call.context.deadline).await;
-            paced.map_err(|paced| {
+            turn = Some(paced.map_err(|paced| {
                 let error = codes::CALL_PACED
                     .error(format!("the limit of calls to {} is used up", place.host));
                 error.retry_after(paced.retry_after)
-            })?;
+            })?);
         }
         let pass = self.breakers.admit(breaker).map_err(open)?;
         prepare(&mut call, place);
@@ -233,6 +234,7 @@ impl Mesh {
         }
         let way = Way { private, deadline: call.context.deadline };
         let result = self.outside.send(call.request, way, permit).await;
+        drop(turn);
         judge(pass, &result);
         if let (Some(pacer), Ok(response)) = (&grant.pacer, &result)
             && response.status() == StatusCode::TOO_MANY_REQUESTS

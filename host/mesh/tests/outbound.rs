@@ -360,6 +360,39 @@ async fn failures_have_their_codes() {
     assert!(unknown == "call.unknown-host" || unknown == "deadline.exceeded", "{unknown}");
 }
 
+/// A host that closes each connection at its second request without an answer, as one does whose
+/// idle time is over at that moment.
+async fn impatient() -> SocketAddr {
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = socket.accept().await {
+            tokio::spawn(async move {
+                let mut head = [0; 4096];
+                if stream.read(&mut head).await.is_ok_and(|read| read > 0) {
+                    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.ok();
+                    stream.read(&mut head).await.ok();
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn reading_is_tried_again_when_a_kept_connection_is_closed() {
+    let address = impatient().await;
+    let mesh = mesh(Service::echo(), OutboundConfig::default(), &private(address, ""));
+    for _ in 0..4 {
+        let answer = within(mesh.dispatch(get(&format!("http://{address}/")))).await.unwrap();
+        assert_eq!(text(answer).await, "ok");
+    }
+    // Whether a write was done is not known: it is not done twice.
+    let write = Request::post(format!("http://{address}/")).body(Body::Empty).unwrap();
+    let error = within(mesh.dispatch(from_service("caller", write))).await.unwrap_err();
+    assert_eq!(error.code, "call.reset");
+}
+
 #[tokio::test]
 async fn calls_under_way_are_bounded_until_their_answers_are_read() {
     let address = host(|_| ok("x".repeat(100))).await;

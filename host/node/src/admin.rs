@@ -79,7 +79,12 @@ impl Admin for NodeAdmin {
         }
     }
 
-    async fn deploy(&self, artifact: Bytes, options: DeployOptions, events: mpsc::Sender<DeployEvent>) {
+    async fn deploy(
+        &self,
+        artifact: Bytes,
+        options: DeployOptions,
+        events: mpsc::Sender<DeployEvent>,
+    ) {
         let refused = self.deployer.deploy(artifact, &options, &events).await.err();
         if let Some(error) = refused {
             tracing::warn!(%error, "a deploy was refused");
@@ -93,7 +98,8 @@ impl Admin for NodeAdmin {
             Some(name) => vec![name.to_owned()],
             None => {
                 let services = self.services.all();
-                let names = services.iter().map(|service| service.manifest.name.as_str().to_owned());
+                let names =
+                    services.iter().map(|service| service.manifest.name.as_str().to_owned());
                 names.chain([airhost_telemetry::log::HOST.to_owned()]).collect()
             }
         };
@@ -115,7 +121,9 @@ impl Admin for NodeAdmin {
             spans = traces.by_trace(&trace_id);
         }
         if spans.is_empty() {
-            return Err(codes::TRACE_NOT_FOUND.error(format!("there are no spans of `{id}` on this node")));
+            return Err(
+                codes::TRACE_NOT_FOUND.error(format!("there are no spans of `{id}` on this node"))
+            );
         }
         let tree = Tree::new(spans);
         Ok(json!({ "text": tree.to_string(), "spans": tree }))
@@ -164,8 +172,12 @@ impl Admin for NodeAdmin {
             let shown = key.strip_prefix(&own).unwrap_or(&key);
             rows.push(vec![
                 json!(shown),
-                entry.as_ref().map_or(json!(null), |entry| json!(String::from_utf8_lossy(&entry.value))),
-                entry.and_then(|entry| entry.expires_in).map_or(json!(null), |left| json!(left.as_secs())),
+                entry
+                    .as_ref()
+                    .map_or(json!(null), |entry| json!(String::from_utf8_lossy(&entry.value))),
+                entry
+                    .and_then(|entry| entry.expires_in)
+                    .map_or(json!(null), |left| json!(left.as_secs())),
             ]);
         }
         Ok(Table { columns: ["KEY", "VALUE", "EXPIRES IN (S)"].map(str::to_owned).to_vec(), rows })
@@ -187,7 +199,10 @@ impl Admin for NodeAdmin {
                 json!(event.data.get()),
             ]
         };
-        Ok(Table { columns: columns.map(str::to_owned).to_vec(), rows: records.into_iter().map(row).collect() })
+        Ok(Table {
+            columns: columns.map(str::to_owned).to_vec(),
+            rows: records.into_iter().map(row).collect(),
+        })
     }
 }
 
@@ -239,7 +254,9 @@ fn table(rows: Rows) -> Table {
         Value::Bigint(value) => json!(value),
         Value::Double(value) => json!(value),
         Value::Timestamp(micros) => json!(time(micros)),
-        Value::Text(text) | Value::Uuid(text) | Value::Decimal(text) | Value::Json(text) => json!(text),
+        Value::Text(text) | Value::Uuid(text) | Value::Decimal(text) | Value::Json(text) => {
+            json!(text)
+        }
         Value::Bytes(bytes) => json!(format!("x'{}'", hex::encode(bytes))),
     };
     Table {
@@ -249,7 +266,8 @@ fn table(rows: Rows) -> Table {
 }
 
 fn time(micros: i64) -> String {
-    jiff::Timestamp::from_microsecond(micros).map_or_else(|_| micros.to_string(), |time| time.to_string())
+    jiff::Timestamp::from_microsecond(micros)
+        .map_or_else(|_| micros.to_string(), |time| time.to_string())
 }
 
 /// Resident memory of this process, in bytes.

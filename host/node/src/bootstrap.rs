@@ -3,8 +3,8 @@
 use std::{path::PathBuf, time::Duration};
 
 use airhost_core::{
-    Body, Call, CallContext, Caller, Deadline, Dispatch as _, Error, Priority, Request, Result, ServiceName,
-    Target, codes,
+    Body, Call, CallContext, Caller, Deadline, Dispatch as _, Error, Priority, Request, Result,
+    ServiceName, Target, codes,
 };
 use http::{Method, StatusCode, header};
 use serde::{Deserialize, Serialize};
@@ -88,13 +88,16 @@ impl Node {
         };
         let keep = |user: &FirstUser| -> Result<()> {
             let text = serde_json::to_vec_pretty(user).unwrap_or_default();
-            state::write_private(&path, &text).map_err(|error| codes::INTERNAL.error(error.to_string()))
+            state::write_private(&path, &text)
+                .map_err(|error| codes::INTERNAL.error(error.to_string()))
         };
         if user.token.is_some() {
             keep(&user)?;
         }
         let wanted = connection.as_ref().filter(|wanted| user.base.as_ref() != Some(&wanted.base));
-        if let (Some(wanted), Some(token), true) = (wanted, &user.token, self.serves("airtable-connector")) {
+        if let (Some(wanted), Some(token), true) =
+            (wanted, &user.token, self.serves("airtable-connector"))
+        {
             self.connect(token, wanted).await?;
             user.base = Some(wanted.base.clone());
             keep(&user)?;
@@ -120,24 +123,37 @@ impl Node {
     async fn make_user(&self) -> Result<FirstUser> {
         let body = json!({ "email": EMAIL, "name": "Administrator", "token_name": TOKEN_NAME });
         let path = "/internal/v1/auth/bootstrap";
-        let (status, answer) = self.ask("auth-service", Method::POST, path, Some(&body), None).await?;
+        let (status, answer) =
+            self.ask("auth-service", Method::POST, path, Some(&body), None).await?;
         if !status.is_success() {
             return Err(failed("auth-service did not make the first user", status, &answer));
         }
         let text = |name: &str| answer[name].as_str().map(str::to_owned);
-        Ok(FirstUser { email: EMAIL.to_owned(), password: text("password"), token: text("token"), base: None })
+        Ok(FirstUser {
+            email: EMAIL.to_owned(),
+            password: text("password"),
+            token: text("token"),
+            base: None,
+        })
     }
 
     /// Connects a base as the user would, through the gateway. Rights come by events, so that the
     /// first tries may be too early.
     async fn connect(&self, token: &str, connection: &Connection) -> Result<()> {
-        let body = json!({ "name": "First base", "base_id": connection.base, "token": connection.token });
+        let body =
+            json!({ "name": "First base", "base_id": connection.base, "token": connection.token });
         let deadline = Deadline::after(SETTLE);
         loop {
-            let answer = self.ask(GATEWAY, Method::POST, "/api/v1/connections", Some(&body), Some(token)).await;
+            let answer = self
+                .ask(GATEWAY, Method::POST, "/api/v1/connections", Some(&body), Some(token))
+                .await;
             let error = match answer {
-                Ok((status, _)) if status.is_success() || status == StatusCode::CONFLICT => return Ok(()),
-                Ok((status, answer)) => failed("the first base cannot be connected", status, &answer),
+                Ok((status, _)) if status.is_success() || status == StatusCode::CONFLICT => {
+                    return Ok(());
+                }
+                Ok((status, answer)) => {
+                    failed("the first base cannot be connected", status, &answer)
+                }
                 Err(error) => error,
             };
             if deadline.is_over() {
@@ -158,7 +174,8 @@ impl Node {
     ) -> Result<(StatusCode, Value)> {
         let service: ServiceName =
             service.parse().map_err(|error| codes::INTERNAL.error(format!("{error}")))?;
-        let mut request = Request::new(body.map_or(Body::Empty, |body| Body::from(body.to_string())));
+        let mut request =
+            Request::new(body.map_or(Body::Empty, |body| Body::from(body.to_string())));
         *request.method_mut() = method;
         *request.uri_mut() = format!("http://{service}{path}")
             .parse()
@@ -167,7 +184,10 @@ impl Node {
         headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
         if let Some(token) = token {
             let value = header::HeaderValue::from_str(&format!("Bearer {token}"));
-            headers.insert(header::AUTHORIZATION, value.map_err(|_| codes::INTERNAL.error("the token is no header value"))?);
+            headers.insert(
+                header::AUTHORIZATION,
+                value.map_err(|_| codes::INTERNAL.error("the token is no header value"))?,
+            );
         }
         let caller = if token.is_some() { Caller::Public } else { Caller::Host };
         let mut context = CallContext::root(caller, Deadline::after(CALL));
@@ -185,5 +205,6 @@ impl Node {
 
 fn failed(what: &str, status: StatusCode, answer: &Value) -> Error {
     let detail = answer["detail"].as_str().or_else(|| answer["error"]["message"].as_str());
-    codes::BOOTSTRAP_FAILED.error(format!("{what}: {} ({status})", detail.unwrap_or("no reason was given")))
+    codes::BOOTSTRAP_FAILED
+        .error(format!("{what}: {} ({status})", detail.unwrap_or("no reason was given")))
 }

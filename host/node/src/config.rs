@@ -196,10 +196,13 @@ impl Config {
             return Err("node.name must have 1 to 63 characters".into());
         }
         for (host, base) in &self.overrides {
-            let url: url::Url =
-                base.parse().map_err(|error| format!("overrides.\"{host}\": `{base}` is not a URL: {error}"))?;
+            let url: url::Url = base
+                .parse()
+                .map_err(|error| format!("overrides.\"{host}\": `{base}` is not a URL: {error}"))?;
             if !matches!(url.scheme(), "http" | "https") {
-                return Err(format!("overrides.\"{host}\": `{base}` must begin with http:// or https://"));
+                return Err(format!(
+                    "overrides.\"{host}\": `{base}` must begin with http:// or https://"
+                ));
             }
         }
         let bounded = [
@@ -211,7 +214,10 @@ impl Config {
         ];
         for (key, value, least, most) in bounded {
             if !(least..=most).contains(&value) {
-                return Err(format!("{} must be {least} to {most}, not {value}", key.replace('-', "_")));
+                return Err(format!(
+                    "{} must be {least} to {most}, not {value}",
+                    key.replace('-', "_")
+                ));
             }
         }
         Ok(())
@@ -249,8 +255,12 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named_with_its_place() {
-        assert!(refused("[node]\nnmae = \"x\"").starts_with("airhost.toml:2:1: unknown field `nmae`"));
-        assert!(refused("[limits]\ninstances = 0").contains("limits.instances must be 1 to 100000"));
+        assert!(
+            refused("[node]\nnmae = \"x\"").starts_with("airhost.toml:2:1: unknown field `nmae`")
+        );
+        assert!(
+            refused("[limits]\ninstances = 0").contains("limits.instances must be 1 to 100000")
+        );
         assert!(refused("[overrides]\n\"a.b\" = \"ftp://x\"").contains("must begin with http"));
         assert!(refused("[listeners]\ngateway = \"8000\"").starts_with("airhost.toml:2:11"));
     }

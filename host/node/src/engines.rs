@@ -122,15 +122,21 @@ impl Engines {
 }
 
 fn trust_domain(config: &Config) -> Result<TrustDomain> {
-    config.node.trust_domain.parse().map_err(|error| codes::CONFIG_INVALID.error(format!("node.trust_domain: {error}")))
+    config
+        .node
+        .trust_domain
+        .parse()
+        .map_err(|error| codes::CONFIG_INVALID.error(format!("node.trust_domain: {error}")))
 }
 
 /// Verifies users' tokens with the keys of auth-service.
 pub(crate) fn verifier(config: &Config, dispatch: Arc<dyn Dispatch>) -> Verifier {
     let own = config.services.get("auth-service").and_then(|service| service.config.get("issuer"));
     let issuer = own.and_then(|issuer| issuer.as_str()).unwrap_or(ISSUER).to_owned();
-    let config =
-        airhost_identity::token::Config { issuers: vec![issuer], audiences: vec![AUDIENCE.to_owned()] };
+    let config = airhost_identity::token::Config {
+        issuers: vec![issuer],
+        audiences: vec![AUDIENCE.to_owned()],
+    };
     Verifier::new(&config, dispatch)
 }
 

@@ -24,7 +24,10 @@ impl ServiceFacts for NodeFacts {
         let active = self.0.runtime.active(service);
         let ok = active.is_some();
         let revision = active.map(|active| active.revision().short());
-        Report { ok, details: json!({ "service": service, "status": word(ok), "revision": revision }) }
+        Report {
+            ok,
+            details: json!({ "service": service, "status": word(ok), "revision": revision }),
+        }
     }
 
     async fn readiness(&self, service: &ServiceName) -> Report {

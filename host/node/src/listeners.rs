@@ -38,7 +38,8 @@ pub(crate) fn gateway(config: &Config, services: &Arc<Services>) -> Result<Arc<G
         true => RouteTable::load(&folder),
         false => RouteTable::parse([("policies/gateway/routes.yaml", ROUTES)]),
     };
-    let table = table.map_err(|error| codes::REQUEST_INVALID.error(format!("the gateway's routes: {error}")))?;
+    let table = table
+        .map_err(|error| codes::REQUEST_INVALID.error(format!("the gateway's routes: {error}")))?;
     let gateway = Gateway::new(table, Arc::clone(&services.mesh) as Arc<dyn Dispatch>);
     services.route_to(destinations(&gateway));
     Ok(Arc::new(gateway))
@@ -97,7 +98,8 @@ impl Ports {
         let mut each = Vec::new();
         if let Some(address) = config.listeners.services {
             for service in services.all() {
-                let listener = Self::service(config, services, &facts, address, &service.manifest).await?;
+                let listener =
+                    Self::service(config, services, &facts, address, &service.manifest).await?;
                 each.push((service.manifest.name.clone(), listener));
             }
         }
@@ -113,7 +115,8 @@ impl Ports {
     ) -> Result<Listener> {
         let name = manifest.name.clone();
         let next: Arc<dyn Dispatch> = Arc::clone(&services.mesh) as _;
-        let routes = ServiceRoutes::new(name.clone(), HostPaths::default(), Arc::clone(facts) as _, next);
+        let routes =
+            ServiceRoutes::new(name.clone(), HostPaths::default(), Arc::clone(facts) as _, next);
         let opening = Opening {
             config,
             services,
@@ -141,9 +144,11 @@ impl Ports {
     /// Where they listen, by purpose.
     pub(crate) fn addresses(&self) -> Vec<(String, String)> {
         let fixed = [("gateway", &self.gateway), ("observability", &self.observability)];
-        let fixed = fixed.map(|(name, listener)| (name.to_owned(), listener.local_addr().to_string()));
+        let fixed =
+            fixed.map(|(name, listener)| (name.to_owned(), listener.local_addr().to_string()));
         let services = self.services.iter();
-        let services = services.map(|(name, listener)| (name.to_string(), listener.local_addr().to_string()));
+        let services =
+            services.map(|(name, listener)| (name.to_string(), listener.local_addr().to_string()));
         fixed.into_iter().chain(services).collect()
     }
 }
@@ -158,16 +163,24 @@ struct Opening<'a> {
 }
 
 impl Opening<'_> {
-    async fn bind(self, settings: PortSettings, dispatch: Arc<dyn Dispatch>) -> Result<Listener, Error> {
+    async fn bind(
+        self,
+        settings: PortSettings,
+        dispatch: Arc<dyn Dispatch>,
+    ) -> Result<Listener, Error> {
         let mut config = ListenerConfig::new(self.name, self.address);
         config.connections = usize::try_from(self.config.limits.connections).unwrap_or(usize::MAX);
-        config.trusted_proxies = self.config.listeners.trusted_proxies.iter().map(|ip| (*ip).into()).collect();
+        config.trusted_proxies =
+            self.config.listeners.trusted_proxies.iter().map(|ip| (*ip).into()).collect();
         config.absolute_hosts = vec![UPLOADS.to_owned()];
-        Listener::bind(config, settings, dispatch, &self.services.engines.telemetry).await.map_err(|error| {
-            let (address, purpose) = (self.address, self.purpose);
-            codes::LISTEN_FAILED
-                .error(format!("{address} cannot be opened: {error}; choose another address for {purpose}"))
-        })
+        Listener::bind(config, settings, dispatch, &self.services.engines.telemetry).await.map_err(
+            |error| {
+                let (address, purpose) = (self.address, self.purpose);
+                codes::LISTEN_FAILED.error(format!(
+                    "{address} cannot be opened: {error}; choose another address for {purpose}"
+                ))
+            },
+        )
     }
 }
 

@@ -34,7 +34,12 @@ pub(crate) struct Loops {
 
 impl Loops {
     /// Starts what the manifest asks for.
-    pub(crate) fn start(manifest: &Manifest, work: Work, engines: &Engines, runtime: &Arc<Runtime>) -> Self {
+    pub(crate) fn start(
+        manifest: &Manifest,
+        work: Work,
+        engines: &Engines,
+        runtime: &Arc<Runtime>,
+    ) -> Self {
         let mut loops =
             Self { stop: CancellationToken::new(), consumer: None, tasks: TaskTracker::new() };
         let Work { database, outbox, jobs, mail } = work;
@@ -69,7 +74,8 @@ impl Loops {
             let ticks = Ticks::new(name.clone(), config, Arc::clone(&database) as _, runner);
             loops.run("ticks", |stop| ticks.run(stop));
         }
-        let (name, retention, clock) = (name.clone(), manifest.retention.clone(), engines.clock.clone());
+        let (name, retention, clock) =
+            (name.clone(), manifest.retention.clone(), engines.clock.clone());
         loops.run("housekeeping", |stop| async move {
             while stop.run_until_cancelled(tokio::time::sleep(HOUSEKEEPING)).await.is_some() {
                 keep_house(&name, &database, &retention, clock.now_micros()).await;
@@ -99,7 +105,9 @@ impl Loops {
         }
         self.tasks.close();
         if tokio::time::timeout_at(deadline.instant(), self.tasks.wait()).await.is_err() {
-            tracing::warn!("background work was still running at the end of its time; it will be tried again");
+            tracing::warn!(
+                "background work was still running at the end of its time; it will be tried again"
+            );
         }
     }
 }
@@ -125,14 +133,21 @@ fn schedules(manifest: &Manifest) -> BTreeMap<String, Schedule> {
         };
         match schedule {
             Ok(schedule) => drop(schedules.insert(name.clone(), schedule)),
-            Err(error) => tracing::error!(service = %manifest.name, tick = name, %error, "a tick cannot be scheduled"),
+            Err(error) => {
+                tracing::error!(service = %manifest.name, tick = name, %error, "a tick cannot be scheduled")
+            }
         }
     }
     schedules
 }
 
 /// Removes answers of idempotent requests after a day, and rows whose retention is over.
-async fn keep_house(name: &ServiceName, database: &Sqlite, retention: &[airhost_manifest::Retention], now: i64) {
+async fn keep_house(
+    name: &ServiceName,
+    database: &Sqlite,
+    retention: &[airhost_manifest::Retention],
+    now: i64,
+) {
     let deadline = Deadline::after(HOUSEKEEPING_TIME);
     let database: &dyn Database = database;
     if let Err(error) = Idempotency::sweep(database, now, deadline).await {
@@ -141,8 +156,12 @@ async fn keep_house(name: &ServiceName, database: &Sqlite, retention: &[airhost_
     for rule in retention {
         match forget(database, rule, now, deadline).await {
             Ok(0) => {}
-            Ok(rows) => tracing::info!(service = %name, table = rule.table, rows, "removed rows whose retention is over"),
-            Err(error) => tracing::warn!(service = %name, table = rule.table, %error, "retention cannot be applied"),
+            Ok(rows) => {
+                tracing::info!(service = %name, table = rule.table, rows, "removed rows whose retention is over")
+            }
+            Err(error) => {
+                tracing::warn!(service = %name, table = rule.table, %error, "retention cannot be applied")
+            }
         }
     }
 }

@@ -92,15 +92,17 @@ impl Node {
         let services = Arc::new(Services::new(config.clone(), engines, runtime, mesh));
         let revisions = Revisions::open(&state.path("revisions"))
             .map_err(|error| codes::INTERNAL.error(error.to_string()))?;
-        let deployer = Arc::new(Deployer::new(Arc::new(NodePlatform(Arc::clone(&services))), revisions));
+        let deployer =
+            Arc::new(Deployer::new(Arc::new(NodePlatform(Arc::clone(&services))), revisions));
         bring_up(&deployer, components, &progress).await?;
 
         let gateway = listeners::gateway(&config, &services)?;
         let accepting = Arc::new(AtomicBool::new(true));
         let admin_socket = TcpListener::bind(config.listeners.admin).await.map_err(|error| {
             let address = config.listeners.admin;
-            codes::LISTEN_FAILED
-                .error(format!("{address} cannot be opened: {error}; choose another address for listeners.admin"))
+            codes::LISTEN_FAILED.error(format!(
+                "{address} cannot be opened: {error}; choose another address for listeners.admin"
+            ))
         })?;
         let ports = Arc::new(Ports::open(&config, &services, &gateway, &accepting).await?);
         let admin_address =
@@ -121,17 +123,39 @@ impl Node {
             started,
             listeners: Arc::clone(&addresses),
         };
-        let admin =
-            spawn_named("admin", airhost_control::serve(admin_socket, token, Arc::new(admin), stopped.clone()));
+        let admin = spawn_named(
+            "admin",
+            airhost_control::serve(admin_socket, token, Arc::new(admin), stopped.clone()),
+        );
         let background = vec![
-            spawn_named("revoked-sessions", revoked::follow(Arc::clone(&services), stopped.clone())),
+            spawn_named(
+                "revoked-sessions",
+                revoked::follow(Arc::clone(&services), stopped.clone()),
+            ),
             spawn_named(
                 "gateway-routes",
-                crate::reload::watch(Arc::clone(&gateway), Arc::clone(&services), Arc::clone(&ports), listeners::routes_folder(&config), stopped),
+                crate::reload::watch(
+                    Arc::clone(&gateway),
+                    Arc::clone(&services),
+                    Arc::clone(&ports),
+                    listeners::routes_folder(&config),
+                    stopped,
+                ),
             ),
         ];
         tracing::info!(?addresses, "the node is ready");
-        Ok(Self { state, config, services, gateway, ports, addresses, accepting, stop, admin, background })
+        Ok(Self {
+            state,
+            config,
+            services,
+            gateway,
+            ports,
+            addresses,
+            accepting,
+            stop,
+            admin,
+            background,
+        })
     }
 
     /// Stops: takes no new requests, finishes those in flight (as long as `node.drain_seconds`
@@ -207,7 +231,9 @@ fn runtime(config: &Config, state: &State, engines: &Engines) -> Result<Arc<Runt
 fn mesh(config: &Config, engines: &Engines, runtime: &Arc<Runtime>) -> Result<Arc<Mesh>> {
     let mut overrides = std::collections::HashMap::new();
     for (host, base) in &config.overrides {
-        let uri = base.parse().map_err(|_| codes::CONFIG_INVALID.error(format!("overrides: `{base}` is not a URL")))?;
+        let uri = base.parse().map_err(|_| {
+            codes::CONFIG_INVALID.error(format!("overrides: `{base}` is not a URL"))
+        })?;
         overrides.insert(host.clone(), uri);
     }
     let injector = Arc::new(VaultInjector(Injector::new(engines.vault.clone())));
@@ -242,7 +268,8 @@ async fn bring_up(
             files.push((artifact.manifest().name.clone(), content));
         }
     }
-    let stored = deployer.revisions().all().map_err(|error| codes::INTERNAL.error(error.to_string()))?;
+    let stored =
+        deployer.revisions().all().map_err(|error| codes::INTERNAL.error(error.to_string()))?;
     for stored in stored {
         if !files.iter().any(|(name, _)| *name == stored.service) {
             files.push((stored.service, stored.artifact.into()));

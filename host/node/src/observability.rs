@@ -79,7 +79,9 @@ impl Observability {
 fn document(ok: bool, details: &serde_json::Value) -> Response {
     let mut response = Response::new(Body::from(details.to_string()));
     *response.status_mut() = if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 

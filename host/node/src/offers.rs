@@ -30,5 +30,7 @@ pub fn describe(component: &[u8]) -> Result<Option<serde_json::Value>> {
 /// # Errors
 /// `migration.failed`, with the migration's name and what is wrong.
 pub fn check_migrations(migrations: &[Migration]) -> Result<()> {
-    migrations.iter().try_for_each(|migration| check_portable(&crate::services::migration(migration)))
+    migrations
+        .iter()
+        .try_for_each(|migration| check_portable(&crate::services::migration(migration)))
 }

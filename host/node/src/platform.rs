@@ -49,7 +49,8 @@ impl Platform for NodePlatform {
 
     fn check(&self, artifact: &Artifact) -> Result<()> {
         artifact.check_grants(artifact.manifest(), interfaces()).map_err(|findings| {
-            let code = findings.first().map_or(&codes::DEPLOY_UNKNOWN_IMPORT, |finding| finding.code);
+            let code =
+                findings.first().map_or(&codes::DEPLOY_UNKNOWN_IMPORT, |finding| finding.code);
             let sentences: Vec<String> = findings.iter().map(ToString::to_string).collect();
             code.error(sentences.join("; "))
         })
@@ -103,7 +104,12 @@ impl Platform for NodePlatform {
         }
         let loops = Loops::start(&manifest, work, &self.0.engines, &self.0.runtime);
         *service.loops.lock() = Some(loops);
-        Ok(Box::new(OldRevision { before, database, migrations: migrations(artifact), service: manifest.name.clone() }))
+        Ok(Box::new(OldRevision {
+            before,
+            database,
+            migrations: migrations(artifact),
+            service: manifest.name.clone(),
+        }))
     }
 }
 
@@ -133,8 +139,12 @@ impl Draining for OldRevision {
         let Some(database) = self.database else { return };
         match database.migrate(&self.migrations, true).await {
             Ok(applied) if applied.ran.is_empty() => {}
-            Ok(applied) => tracing::info!(service = %self.service, ran = ?applied.ran, "contract migrations ran; there is no way back"),
-            Err(error) => tracing::error!(service = %self.service, %error, "contract migrations failed; they will be tried at the next deploy"),
+            Ok(applied) => {
+                tracing::info!(service = %self.service, ran = ?applied.ran, "contract migrations ran; there is no way back")
+            }
+            Err(error) => {
+                tracing::error!(service = %self.service, %error, "contract migrations failed; they will be tried at the next deploy")
+            }
         }
     }
 }

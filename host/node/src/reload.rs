@@ -32,7 +32,9 @@ pub(crate) async fn watch(
         }
     });
     // It watches as long as it lives.
-    let _watcher = match watcher.and_then(|mut watcher| start(&mut watcher, &folder).map(|()| watcher)) {
+    let _watcher = match watcher
+        .and_then(|mut watcher| start(&mut watcher, &folder).map(|()| watcher))
+    {
         Ok(watcher) => watcher,
         Err(error) => {
             tracing::info!(folder = %folder.display(), %error, "routes are not watched for changes");
@@ -51,7 +53,9 @@ pub(crate) async fn watch(
                 ports.routes_changed(&services, &gateway);
                 tracing::info!(routes = gateway.routes().routes().len(), "routes were read again");
             }
-            Err(error) => tracing::error!(%error, "the changed routes are not valid; the old ones stay in force"),
+            Err(error) => {
+                tracing::error!(%error, "the changed routes are not valid; the old ones stay in force")
+            }
         }
     }
 }

@@ -56,15 +56,30 @@ pub(crate) struct Services {
 
 impl fmt::Debug for Services {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Services").field("active", &self.active.read().keys()).finish_non_exhaustive()
+        f.debug_struct("Services")
+            .field("active", &self.active.read().keys())
+            .finish_non_exhaustive()
     }
 }
 
 impl Services {
-    pub(crate) fn new(config: Config, engines: Arc<Engines>, runtime: Arc<Runtime>, mesh: Arc<Mesh>) -> Self {
+    pub(crate) fn new(
+        config: Config,
+        engines: Arc<Engines>,
+        runtime: Arc<Runtime>,
+        mesh: Arc<Mesh>,
+    ) -> Self {
         let dispatch: Arc<dyn Dispatch> = Arc::clone(&mesh) as _;
         let verifier = crate::engines::verifier(&config, dispatch);
-        Self { config, engines, runtime, mesh, verifier, active: RwLock::default(), routed: Mutex::default() }
+        Self {
+            config,
+            engines,
+            runtime,
+            mesh,
+            verifier,
+            active: RwLock::default(),
+            routed: Mutex::default(),
+        }
     }
 
     /// The active revision of a service.
@@ -96,7 +111,9 @@ impl Services {
     fn grant(&self, routed: &BTreeSet<ServiceName>) {
         let mut manifests: Vec<Arc<Manifest>> =
             self.all().iter().map(|service| Arc::clone(&service.manifest)).collect();
-        if let Some(gateway) = manifests.iter_mut().find(|manifest| manifest.name.as_str() == GATEWAY) {
+        if let Some(gateway) =
+            manifests.iter_mut().find(|manifest| manifest.name.as_str() == GATEWAY)
+        {
             Arc::make_mut(gateway).calls.extend(routed.iter().cloned());
         }
         self.mesh.update(manifests.iter().map(|manifest| &**manifest));
@@ -104,12 +121,13 @@ impl Services {
 
     /// The manifest's configuration with the operator's values over it.
     pub(crate) fn configuration(&self, manifest: &Manifest) -> Result<airhost_manifest::Config> {
-        let overrides: serde_json::Map<String, Value> = match self.config.services.get(&manifest.name) {
-            None => serde_json::Map::new(),
-            Some(service) => {
-                service.config.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
-            }
-        };
+        let overrides: serde_json::Map<String, Value> =
+            match self.config.services.get(&manifest.name) {
+                None => serde_json::Map::new(),
+                Some(service) => {
+                    service.config.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
+                }
+            };
         manifest.config.with_overrides(&overrides).map_err(|faults| {
             let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
             codes::DEPLOY_MANIFEST.error(format!(
@@ -160,7 +178,10 @@ impl Services {
             Some(name) => Some(engines.database(name.as_str()).await?),
         };
         let work = Work {
-            outbox: database.as_ref().map(|database| self.outbox(artifact, database)).transpose()?,
+            outbox: database
+                .as_ref()
+                .map(|database| self.outbox(artifact, database))
+                .transpose()?,
             jobs: database.as_ref().map(|database| jobs(manifest, database, engines)),
             mail: database
                 .as_ref()
@@ -169,8 +190,9 @@ impl Services {
             database,
         };
         let mut environment = ServiceEnvironment::new(Arc::clone(&self.mesh) as _);
-        environment.config =
-            Arc::new(configuration.iter().map(|(key, value)| (key.to_owned(), value.clone())).collect());
+        environment.config = Arc::new(
+            configuration.iter().map(|(key, value)| (key.to_owned(), value.clone())).collect(),
+        );
         environment.database = work.database.clone().map(|database| database as _);
         environment.kv = manifest.stores.kv.then(|| Arc::clone(&engines.kv));
         environment.outbox = work.outbox.clone().filter(|_| !manifest.events.out.is_empty());
@@ -196,7 +218,8 @@ impl Services {
             .collect();
         let texts = texts.iter().map(|(topic, text)| (*topic, text.as_str()));
         let schemas = Schemas::compile(texts).map_err(|error| {
-            codes::DEPLOY_MANIFEST.error(format!("an event schema of {} is not valid: {error}", manifest.name))
+            codes::DEPLOY_MANIFEST
+                .error(format!("an event schema of {} is not valid: {error}", manifest.name))
         })?;
         let topics: BTreeSet<String> =
             manifest.events.out.iter().map(|topic| topic.as_str().to_owned()).collect();
@@ -211,8 +234,10 @@ impl Services {
     }
 
     fn mail(&self, manifest: &Manifest, database: &Arc<Sqlite>) -> MailOutbox {
-        let sender =
-            Sender { from: "PyAirtable <no-reply@pyairtable.local>".to_owned(), domain: "pyairtable.local".to_owned() };
+        let sender = Sender {
+            from: "PyAirtable <no-reply@pyairtable.local>".to_owned(),
+            domain: "pyairtable.local".to_owned(),
+        };
         let database = Arc::clone(database) as _;
         MailOutbox::new(manifest.name.clone(), sender, database, self.engines.clock.clone())
     }
@@ -253,7 +278,9 @@ pub(crate) fn migrations(artifact: &Artifact) -> Vec<airhost_storage::sql::Migra
 }
 
 /// A migration as the store knows it.
-pub(crate) fn migration(migration: &airhost_manifest::Migration) -> airhost_storage::sql::Migration {
+pub(crate) fn migration(
+    migration: &airhost_manifest::Migration,
+) -> airhost_storage::sql::Migration {
     airhost_storage::sql::Migration {
         name: migration.file_name().trim_end_matches(".sql").to_owned(),
         phase: match migration.kind {
@@ -266,7 +293,7 @@ pub(crate) fn migration(migration: &airhost_manifest::Migration) -> airhost_stor
 
 /// The active revision of a service, or that there is none.
 pub(crate) fn known(services: &Services, name: &ServiceName) -> Result<Arc<Service>, Error> {
-    services
-        .get(name.as_str())
-        .ok_or_else(|| codes::DEPLOY_UNKNOWN_SERVICE.error(format!("there is no service `{name}` here")))
+    services.get(name.as_str()).ok_or_else(|| {
+        codes::DEPLOY_UNKNOWN_SERVICE.error(format!("there is no service `{name}` here"))
+    })
 }

@@ -3,7 +3,9 @@
 use std::{
     fs::{self, File},
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::{
+        DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+    },
     path::{Path, PathBuf},
 };
 
@@ -106,8 +108,12 @@ impl State {
 pub(crate) fn write_private(path: &Path, content: &[u8]) -> Result<(), StateError> {
     let new = path.with_extension("new");
     let write = || -> io::Result<()> {
-        let mut file =
-            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&new)?;
         file.write_all(content)?;
         file.sync_all()?;
         fs::rename(&new, path)?;
@@ -148,6 +154,9 @@ mod tests {
         let key = state.key("cache.key").unwrap();
         assert_eq!(state.key("cache.key").unwrap(), key);
         assert_ne!(state.key("other.key").unwrap(), key);
-        assert_eq!(fs::metadata(state.path("cache.key")).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(state.path("cache.key")).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
     }
 }

@@ -61,7 +61,12 @@ impl Admission {
     ///
     /// # Errors
     /// `call.overloaded`, and `deadline.exceeded` where the call's time ran out in the queue.
-    pub(crate) async fn admit(&self, service: &ServiceName, depth: u8, deadline: Deadline) -> Result<Place, Error> {
+    pub(crate) async fn admit(
+        &self,
+        service: &ServiceName,
+        depth: u8,
+        deadline: Deadline,
+    ) -> Result<Place, Error> {
         // Who waits is served before who comes: a released place goes to the queue's head.
         if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
             return Ok(Place(place));
@@ -77,7 +82,9 @@ impl Admission {
             return Err(overloaded(service));
         }
         let _waiting = Waiting(&self.waiting);
-        match tokio::time::timeout_at(deadline.instant(), Arc::clone(&self.places).acquire_owned()).await {
+        match tokio::time::timeout_at(deadline.instant(), Arc::clone(&self.places).acquire_owned())
+            .await
+        {
             Ok(Ok(place)) => Ok(Place(place)),
             Ok(Err(_)) => Err(overloaded(service)),
             Err(_) => Err(codes::DEADLINE_EXCEEDED
@@ -136,7 +143,10 @@ mod tests {
         let admission = Admission::new(1, 8);
         let name: ServiceName = "a".parse().unwrap();
         let _busy = admission.admit(&name, 0, soon()).await.unwrap();
-        let error = admission.admit(&name, 0, Deadline::after(Duration::from_millis(20))).await.unwrap_err();
+        let error = admission
+            .admit(&name, 0, Deadline::after(Duration::from_millis(20)))
+            .await
+            .unwrap_err();
         assert_eq!(error.code, "deadline.exceeded");
         assert_eq!(admission.waiting(), 0);
     }

@@ -46,11 +46,22 @@ struct Entry {
 struct ByTtl;
 
 impl Expiry<Key, Entry> for ByTtl {
-    fn expire_after_create(&self, _: &Key, entry: &Entry, _: std::time::Instant) -> Option<Duration> {
+    fn expire_after_create(
+        &self,
+        _: &Key,
+        entry: &Entry,
+        _: std::time::Instant,
+    ) -> Option<Duration> {
         Some(entry.ttl)
     }
 
-    fn expire_after_update(&self, _: &Key, entry: &Entry, _: std::time::Instant, _: Option<Duration>) -> Option<Duration> {
+    fn expire_after_update(
+        &self,
+        _: &Key,
+        entry: &Entry,
+        _: std::time::Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
         Some(entry.ttl)
     }
 }
@@ -74,7 +85,8 @@ impl Cache {
             .max_capacity(capacity)
             .weigher(|(_, key): &Key, entry: &Entry| {
                 let tags: usize = entry.tags.iter().map(String::len).sum();
-                u32::try_from(key.len() * 2 + entry.value.len() + tags * 2 + OVERHEAD).unwrap_or(u32::MAX)
+                u32::try_from(key.len() * 2 + entry.value.len() + tags * 2 + OVERHEAD)
+                    .unwrap_or(u32::MAX)
             })
             .expire_after(ByTtl)
             .eviction_listener(move |key: Arc<Key>, entry: Entry, cause| {
@@ -100,10 +112,19 @@ impl Cache {
         self.entries.get(&(scope, key)).map(|entry| entry.value)
     }
 
-    pub(crate) fn put(&self, scope: CacheScope, key: String, value: Bytes, ttl: Duration, tags: Vec<String>) -> Result<()> {
+    pub(crate) fn put(
+        &self,
+        scope: CacheScope,
+        key: String,
+        value: Bytes,
+        ttl: Duration,
+        tags: Vec<String>,
+    ) -> Result<()> {
         let size = key.len() + value.len() + tags.iter().map(String::len).sum::<usize>();
         if size > MAX_ENTRY || size as u64 > self.capacity || tags.len() > MAX_TAGS {
-            return Err(codes::CACHE_TOO_LARGE.error("the entry is larger than 256 KiB or than limits.cache, or has over 32 tags"));
+            return Err(codes::CACHE_TOO_LARGE.error(
+                "the entry is larger than 256 KiB or than limits.cache, or has over 32 tags",
+            ));
         }
         let ttl = ttl.clamp(Duration::from_millis(1), MAX_TTL);
         let key = (scope, key);
@@ -125,7 +146,11 @@ impl Cache {
         let keys = self.tagged.lock().remove(tag).unwrap_or_default();
         for key in keys {
             // The key may have been put again without the tag.
-            if self.entries.get(&key).is_some_and(|entry| entry.tags.iter().any(|other| other == tag)) {
+            if self
+                .entries
+                .get(&key)
+                .is_some_and(|entry| entry.tags.iter().any(|other| other == tag))
+            {
                 self.entries.invalidate(&key);
             }
         }
@@ -142,7 +167,9 @@ mod tests {
 
     fn put(cache: &Cache, scope: CacheScope, key: &str, tags: &[&str]) {
         let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
-        cache.put(scope, key.to_owned(), Bytes::from_static(b"v"), Duration::from_secs(60), tags).unwrap();
+        cache
+            .put(scope, key.to_owned(), Bytes::from_static(b"v"), Duration::from_secs(60), tags)
+            .unwrap();
     }
 
     #[test]
@@ -174,7 +201,13 @@ mod tests {
     fn large_entries_are_refused() {
         let cache = Cache::new(1 << 20);
         let error = cache
-            .put(CacheScope::Shared, "k".to_owned(), vec![0; MAX_ENTRY].into(), Duration::from_secs(1), Vec::new())
+            .put(
+                CacheScope::Shared,
+                "k".to_owned(),
+                vec![0; MAX_ENTRY].into(),
+                Duration::from_secs(1),
+                Vec::new(),
+            )
             .unwrap_err();
         assert_eq!(error.code, "cache.too-large");
     }

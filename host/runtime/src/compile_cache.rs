@@ -40,7 +40,12 @@ pub(crate) struct Key {
 impl Key {
     fn file_name(self) -> String {
         let kind = if self.snapshot { "-snapshot" } else { "" };
-        format!("{}-{:016x}-{}{kind}.cwasm", self.digest, self.compatibility, env!("CARGO_PKG_VERSION"))
+        format!(
+            "{}-{:016x}-{}{kind}.cwasm",
+            self.digest,
+            self.compatibility,
+            env!("CARGO_PKG_VERSION")
+        )
     }
 }
 
@@ -54,7 +59,9 @@ pub(crate) struct CompileCache {
 impl CompileCache {
     /// Opens the folder, or makes it.
     pub(crate) fn open(folder: &Path, key: &CacheKey) -> Result<Self, Error> {
-        let fault = |reason: String| Error::CacheFolder { reason: format!("{}: {reason}", folder.display()) };
+        let fault = |reason: String| Error::CacheFolder {
+            reason: format!("{}: {reason}", folder.display()),
+        };
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -146,7 +153,8 @@ impl CompileCache {
         }
         let mut content = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or(0));
         Read::take(&mut file, MAX).read_to_end(&mut content).map_err(|_| "it cannot be read")?;
-        let (Some(magic), Some(tag)) = (content.get(..MAGIC.len()), content.get(MAGIC.len()..MAGIC.len() + TAG))
+        let (Some(magic), Some(tag)) =
+            (content.get(..MAGIC.len()), content.get(MAGIC.len()..MAGIC.len() + TAG))
         else {
             return Err("it is cut off");
         };
@@ -159,7 +167,8 @@ impl CompileCache {
         signed.push(0);
         signed.extend_from_slice(&content[MAGIC.len() + TAG..]);
         // ring compares in constant time.
-        hmac::verify(&self.key, &signed, tag).map_err(|_| "it was not written by this node, or was changed")?;
+        hmac::verify(&self.key, &signed, tag)
+            .map_err(|_| "it was not written by this node, or was changed")?;
         Ok(Some(Checked(content)))
     }
 }
@@ -178,7 +187,10 @@ fn create_new(path: &Path) -> std::io::Result<File> {
     Ok(File::from(rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?))
 }
 
-#[expect(unsafe_code, reason = "loading compiled code is the one thing that cannot be checked by its content")]
+#[expect(
+    unsafe_code,
+    reason = "loading compiled code is the one thing that cannot be checked by its content"
+)]
 fn deserialize(engine: &wasmtime::Engine, content: &Checked) -> wasmtime::Result<Component> {
     // SAFETY: the bytes must be what `Component::serialize` of a trusted wasmtime made. They are a
     // private copy, owned by `content`, whose HMAC under the node's key was right

@@ -49,7 +49,11 @@ impl Compiler {
     }
 
     /// The compiled component, or the compiled snapshot of it, where the folder has it.
-    pub(crate) async fn find(&self, digest: Revision, snapshot: bool) -> wasmtime::Result<Option<Component>> {
+    pub(crate) async fn find(
+        &self,
+        digest: Revision,
+        snapshot: bool,
+    ) -> wasmtime::Result<Option<Component>> {
         let Some(cache) = self.cache.clone() else { return Ok(None) };
         let key = Key { digest, compatibility: self.engine.compatibility(), snapshot };
         let engine = self.engine.wasmtime().clone();
@@ -90,7 +94,10 @@ impl Compiler {
             // The caller may have given up; then nobody wants the result.
             drop(done.send(work()));
         });
-        self.work.send(work).await.map_err(|_| wasmtime::format_err!("the compiling thread has ended"))?;
+        self.work
+            .send(work)
+            .await
+            .map_err(|_| wasmtime::format_err!("the compiling thread has ended"))?;
         result.await.map_err(|_| wasmtime::format_err!("compiling did not end"))
     }
 }

@@ -130,7 +130,8 @@ impl<F: Future + Unpin> Future for Metered<'_, F> {
             let used = running.used();
             this.used += used;
             if let Some(outer) = outer {
-                RUNNING.set(Some(Running { nested: outer.nested + used + running.nested, ..outer }));
+                RUNNING
+                    .set(Some(Running { nested: outer.nested + used + running.nested, ..outer }));
             }
             if running.yielded && polled.is_pending() {
                 let gate = this.gate;

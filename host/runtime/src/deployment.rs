@@ -61,11 +61,16 @@ impl Deployment {
     /// manifest's with the operator's values over it; it is what the revision is named after and
     /// what instances read.
     #[must_use]
-    pub fn of(artifact: &Artifact, config: &manifest::Config, mut environment: ServiceEnvironment) -> Self {
+    pub fn of(
+        artifact: &Artifact,
+        config: &manifest::Config,
+        mut environment: ServiceEnvironment,
+    ) -> Self {
         let service = artifact.manifest();
         let pool = service.default_pool();
-        environment.config =
-            std::sync::Arc::new(config.iter().map(|(key, value)| (key.to_owned(), value.clone())).collect());
+        environment.config = std::sync::Arc::new(
+            config.iter().map(|(key, value)| (key.to_owned(), value.clone())).collect(),
+        );
         Self {
             service: service.name.clone(),
             revision: artifact.revision(config),
@@ -76,7 +81,9 @@ impl Deployment {
                 manifest::Instances::Warm => Instances::Warm,
             },
             language: match service.language {
-                manifest::Language::Python | manifest::Language::JavaScript => Language::Interpreted,
+                manifest::Language::Python | manifest::Language::JavaScript => {
+                    Language::Interpreted
+                }
                 manifest::Language::Rust | manifest::Language::Other => Language::Compiled,
             },
             limits: Limits::from(&pool.limits),
@@ -90,9 +97,15 @@ impl Mode {
         let (fresh, reason) = match (instances, language) {
             (Instances::Fresh, _) => (true, "the manifest asks for fresh instances"),
             (Instances::Warm, _) => (false, "the manifest asks for warm instances"),
-            (Instances::Auto, Language::Interpreted) => (false, "an interpreter takes long to start"),
-            (Instances::Auto, Language::Compiled) if pagemap_scan => (true, "this node resets instances cheaply"),
-            (Instances::Auto, Language::Compiled) => (false, "this node cannot reset instances cheaply"),
+            (Instances::Auto, Language::Interpreted) => {
+                (false, "an interpreter takes long to start")
+            }
+            (Instances::Auto, Language::Compiled) if pagemap_scan => {
+                (true, "this node resets instances cheaply")
+            }
+            (Instances::Auto, Language::Compiled) => {
+                (false, "this node cannot reset instances cheaply")
+            }
         };
         Self { fresh, reason }
     }

@@ -31,7 +31,9 @@ fn asked(component: &[u8]) -> wasmtime::Result<Option<String>> {
     let engine = wasmtime::Engine::new(&config)?;
     let component = Component::new(&engine, component)?;
     let Some((_, interface)) = component.get_export(None, DESCRIBE) else { return Ok(None) };
-    let Some((_, function)) = component.get_export(Some(&interface), "openapi") else { return Ok(None) };
+    let Some((_, function)) = component.get_export(Some(&interface), "openapi") else {
+        return Ok(None);
+    };
     let mut linker = Linker::<()>::new(&engine);
     linker.define_unknown_imports_as_traps(&component)?;
     let mut store = Store::new(&engine, ());

@@ -64,9 +64,10 @@ pub(crate) struct Clock {
 impl Engine {
     pub(crate) fn new(config: &Config) -> Result<Self, Error> {
         let reset = match config.reset {
-            Reset::Decommit => {
-                ResetStrategy { pagemap_scan: false, reason: "switched off in the configuration".to_owned() }
-            }
+            Reset::Decommit => ResetStrategy {
+                pagemap_scan: false,
+                reason: "switched off in the configuration".to_owned(),
+            },
             Reset::Auto => detect_reset(),
         };
         let mut settings = wasmtime::Config::new();
@@ -85,12 +86,18 @@ impl Engine {
             .memory_may_move(false)
             .max_wasm_stack(GUEST_STACK)
             .async_stack_size(FIBER_STACK)
-            .allocation_strategy(InstanceAllocationStrategy::Pooling(pooling(&config.pool, &reset)));
+            .allocation_strategy(InstanceAllocationStrategy::Pooling(pooling(
+                &config.pool,
+                &reset,
+            )));
         let engine = wasmtime::Engine::new(&settings).map_err(Error::engine)?;
         let mut hasher = Fnv::default();
         engine.precompile_compatibility_hash().hash(&mut hasher);
-        let clock =
-            Arc::new(Clock { heavy: AtomicUsize::new(0), stopped: Mutex::new(false), wake: Condvar::new() });
+        let clock = Arc::new(Clock {
+            heavy: AtomicUsize::new(0),
+            stopped: Mutex::new(false),
+            wake: Condvar::new(),
+        });
         spawn_clock(&engine, &clock)?;
         Ok(Self { engine, reset, compatibility: hasher.finish(), clock })
     }
@@ -192,7 +199,8 @@ fn detect_reset() -> ResetStrategy {
 
 fn decide_reset(release: &str, swaps: Option<&str>) -> ResetStrategy {
     let no = |reason: String| ResetStrategy { pagemap_scan: false, reason };
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0u32));
+    let mut numbers =
+        release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0u32));
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     if version < (6, 7) {
         return no(format!("kernel {release} is older than 6.7 and has no PAGEMAP_SCAN"));
@@ -254,6 +262,59 @@ mod tests {
             ("unknown", Some(none), false),
         ] {
             assert_eq!(decide_reset(release, swaps).pagemap_scan, expect, "{release} {swaps:?}");
+        }
+    }
+
+    /// What an instance put into its table, and into what the table grew by, is not there for
+    /// the next instance in the slot. Components of the contracts cannot write tables from Rust,
+    /// so this one is a core module.
+    #[test]
+    fn a_table_slot_is_empty_for_the_next_instance() {
+        let module = r#"(module
+            (table $t 64 100000 funcref)
+            (elem declare func $mark)
+            (func $mark)
+            (func (export "write")
+                (local $at i32)
+                (drop (table.grow $t (ref.func $mark) (i32.const 20000)))
+                (loop $more
+                    (table.set $t (local.get $at) (ref.func $mark))
+                    (local.set $at (i32.add (local.get $at) (i32.const 1)))
+                    (br_if $more (i32.lt_u (local.get $at) (table.size $t)))))
+            (func (export "read") (result i32)
+                (local $at i32) (local $found i32)
+                (drop (table.grow $t (ref.null func) (i32.const 20000)))
+                (loop $more
+                    (local.set $found (i32.add (local.get $found)
+                        (i32.eqz (ref.is_null (table.get $t (local.get $at))))))
+                    (local.set $at (i32.add (local.get $at) (i32.const 1)))
+                    (br_if $more (i32.lt_u (local.get $at) (table.size $t))))
+                (local.get $found)))"#;
+        for reset in [Reset::Auto, Reset::Decommit] {
+            let mut config = Config::new(crate::CacheKey::new([0; 32]));
+            config.pool.instances = 1;
+            config.reset = reset;
+            let engine = Engine::new(&config).unwrap();
+            let wasm = wat::parse_str(module).unwrap();
+            let module = wasmtime::Module::new(engine.wasmtime(), wasm).unwrap();
+            let mut found = Vec::new();
+            for round in 0..400 {
+                let mut store = wasmtime::Store::new(engine.wasmtime(), ());
+                store.set_epoch_deadline(u64::MAX / 2);
+                let instance = wasmtime::Instance::new(&mut store, &module, &[]).unwrap();
+                let read = instance.get_typed_func::<(), i32>(&mut store, "read").unwrap();
+                found.push(read.call(&mut store, ()).unwrap());
+                instance
+                    .get_typed_func::<(), ()>(&mut store, "write")
+                    .unwrap()
+                    .call(&mut store, ())
+                    .unwrap();
+                if round == 0 {
+                    // The control: an instance finds what it wrote itself.
+                    assert!(read.call(&mut store, ()).unwrap() > 20_000);
+                }
+            }
+            assert!(found.iter().all(|found| *found == 0), "{reset:?}");
         }
     }
 }

@@ -34,15 +34,21 @@ impl Exports {
             consumer: has("pyairtable:events/consumer@0.1.0")
                 .then(|| consumer::ExportsIndices::new(pre))
                 .transpose()?,
-            job: has("pyairtable:service/job-handler@0.1.0").then(|| job::ExportsIndices::new(pre)).transpose()?,
-            tick: has("pyairtable:service/tick-handler@0.1.0").then(|| tick::ExportsIndices::new(pre)).transpose()?,
+            job: has("pyairtable:service/job-handler@0.1.0")
+                .then(|| job::ExportsIndices::new(pre))
+                .transpose()?,
+            tick: has("pyairtable:service/tick-handler@0.1.0")
+                .then(|| tick::ExportsIndices::new(pre))
+                .transpose()?,
             lifecycle: has("pyairtable:service/lifecycle@0.1.0")
                 .then(|| lifecycle::ExportsIndices::new(pre))
                 .transpose()?,
             subject: has("pyairtable:service/subject-data@0.1.0")
                 .then(|| subject::ExportsIndices::new(pre))
                 .transpose()?,
-            wasi_http: has("wasi:http/incoming-handler@0.2.0").then(|| ProxyIndices::new(pre)).transpose()?,
+            wasi_http: has("wasi:http/incoming-handler@0.2.0")
+                .then(|| ProxyIndices::new(pre))
+                .transpose()?,
         })
     }
 }

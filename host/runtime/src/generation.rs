@@ -13,14 +13,8 @@ use tokio::sync::Notify;
 use wasmtime::component::InstancePre;
 
 use crate::{
-    admission::Admission,
-    cpu::Gate,
-    deployment::Mode,
-    exports::Exports,
-    instance::WarmPool,
-    service::Service,
-    snapshot::Snapshot,
-    state::State,
+    admission::Admission, cpu::Gate, deployment::Mode, exports::Exports, instance::WarmPool,
+    service::Service, snapshot::Snapshot, state::State,
 };
 
 /// A revision that is compiled, linked and ready to be probed or activated.
@@ -143,7 +137,9 @@ impl std::ops::Deref for InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        if self.0.in_flight.fetch_sub(1, Ordering::SeqCst) == 1 && self.0.retired.load(Ordering::SeqCst) {
+        if self.0.in_flight.fetch_sub(1, Ordering::SeqCst) == 1
+            && self.0.retired.load(Ordering::SeqCst)
+        {
             self.0.idle.notify_waiters();
         }
     }

@@ -52,18 +52,23 @@ pub(crate) struct Running {
 ///
 /// # Errors
 /// Those that its client is to see: a key in use, one of another body, a body that is too large.
-pub(crate) async fn decide(service: &Service, context: &CallContext, parts: &Parts, body: Body) -> Result<Decision> {
-    let (Some(field), Some(database)) = (parts.headers.get(FIELD), &service.environment.database) else {
+pub(crate) async fn decide(
+    service: &Service,
+    context: &CallContext,
+    parts: &Parts,
+    body: Body,
+) -> Result<Decision> {
+    let (Some(field), Some(database)) = (parts.headers.get(FIELD), &service.environment.database)
+    else {
         return Ok(Decision::Plain(body));
     };
     if parts.method != Method::POST {
         return Ok(Decision::Plain(body));
     }
-    let key = field
-        .to_str()
-        .ok()
-        .filter(|key| (1..=MAX_KEY).contains(&key.len()))
-        .ok_or_else(|| codes::REQUEST_INVALID.error("an Idempotency-Key is 1 to 255 visible ASCII characters"))?;
+    let key =
+        field.to_str().ok().filter(|key| (1..=MAX_KEY).contains(&key.len())).ok_or_else(|| {
+            codes::REQUEST_INVALID.error("an Idempotency-Key is 1 to 255 visible ASCII characters")
+        })?;
     let body = body.collect(MAX_BODY).await.map_err(|error| match error {
         BodyError::TooLarge { .. } => {
             codes::IDEMPOTENCY_TOO_LARGE.error("a body over 1 MiB cannot carry an Idempotency-Key")
@@ -92,7 +97,9 @@ pub(crate) async fn decide(service: &Service, context: &CallContext, parts: &Par
         Begin::Running { retry_after } => Err(codes::IDEMPOTENCY_RUNNING
             .error("a request with the same Idempotency-Key is being handled")
             .retry_after(retry_after)),
-        Begin::Mismatch => Err(codes::IDEMPOTENCY_MISMATCH.error("the Idempotency-Key was used with another body")),
+        Begin::Mismatch => {
+            Err(codes::IDEMPOTENCY_MISMATCH.error("the Idempotency-Key was used with another body"))
+        }
         Begin::Replay(stored) => Ok(Decision::Answer(replay(stored)?)),
     }
 }
@@ -137,7 +144,9 @@ impl Running {
             Settlement::Stored => true,
             Settlement::GiveBack => false,
             Settlement::Store(answer) => {
-                match Idempotency::complete(self.database.as_ref(), &self.token, &answer, deadline).await {
+                match Idempotency::complete(self.database.as_ref(), &self.token, &answer, deadline)
+                    .await
+                {
                     Ok(()) => true,
                     // The effect is there and the client gets its answer; only a repetition would
                     // not find it.
@@ -158,7 +167,8 @@ impl Drop for Running {
         }
         let (database, token) = (Arc::clone(&self.database), self.token.clone());
         spawn_named("abandon-idempotency-key", async move {
-            let given_back = Idempotency::abandon(database.as_ref(), &token, Deadline::after(ABANDON)).await;
+            let given_back =
+                Idempotency::abandon(database.as_ref(), &token, Deadline::after(ABANDON)).await;
             if let Err(error) = given_back {
                 tracing::debug!(%error, "an Idempotency-Key stays taken until its lease ends");
             }
@@ -170,4 +180,3 @@ impl Drop for Running {
 pub(crate) fn is_answer(error: &Error) -> bool {
     error.code.starts_with("idempotency.") || error.code == codes::REQUEST_INVALID.code
 }
-

@@ -32,7 +32,11 @@ pub(crate) struct Instance {
 }
 
 /// A store for one instance, with its limits.
-pub(crate) fn store(engine: &wasmtime::Engine, service: &Arc<Service>, call: CallState) -> Store<State> {
+pub(crate) fn store(
+    engine: &wasmtime::Engine,
+    service: &Arc<Service>,
+    call: CallState,
+) -> Store<State> {
     let mut store = Store::new(engine, State::new(Arc::clone(service), call));
     // Neither closure captures anything, so neither is allocated.
     store.limiter(|state| &mut state.memory);
@@ -45,7 +49,10 @@ pub(crate) fn store(engine: &wasmtime::Engine, service: &Arc<Service>, call: Cal
 
 impl Instance {
     /// A new instance, in a call of this tenant.
-    pub(crate) async fn new(mut store: Store<State>, pre: &InstancePre<State>) -> wasmtime::Result<Self> {
+    pub(crate) async fn new(
+        mut store: Store<State>,
+        pre: &InstancePre<State>,
+    ) -> wasmtime::Result<Self> {
         let linked = pre.instantiate_async(&mut store).await?;
         store.data_mut().memory.instantiated();
         let tenant = store.data().call.context.tenant.clone();
@@ -61,7 +68,10 @@ impl Instance {
     /// Whether it may be used again after a call that went well.
     fn is_fit(&self) -> bool {
         let state = self.store.data();
-        self.uses < MAX_USES && self.born.elapsed() < MAX_AGE && state.open == 0 && !state.memory.has_grown()
+        self.uses < MAX_USES
+            && self.born.elapsed() < MAX_AGE
+            && state.open == 0
+            && !state.memory.has_grown()
     }
 }
 
@@ -90,7 +100,8 @@ impl WarmPool {
     /// down).
     pub(crate) fn give(&self, mut instance: Instance) -> Option<Instance> {
         instance.uses += 1;
-        instance.store.data_mut().call = CallState { number: instance.store.data().call.number, ..CallState::idle() };
+        instance.store.data_mut().call =
+            CallState { number: instance.store.data().call.number, ..CallState::idle() };
         if !instance.is_fit() {
             return Some(instance);
         }

@@ -33,7 +33,8 @@ impl Admitted {
         if context.depth > CallContext::MAX_DEPTH {
             return Err(codes::CALL_DEPTH.error("more than 16 calls are nested in one another"));
         }
-        let place = generation.admission.admit(&service.name, context.depth, context.deadline).await;
+        let place =
+            generation.admission.admit(&service.name, context.depth, context.deadline).await;
         match place {
             Ok(place) => {
                 generation.counters.calls.fetch_add(1, Ordering::Relaxed);
@@ -60,7 +61,8 @@ pub(crate) async fn run<R>(
     let deadline = state.context.deadline;
     let loaded = &generation.loaded;
     let correlation = state.context.correlation.clone();
-    let kept = if loaded.mode.fresh { None } else { generation.warm.take(state.context.tenant.as_ref()) };
+    let kept =
+        if loaded.mode.fresh { None } else { generation.warm.take(state.context.tenant.as_ref()) };
     let work = async {
         let mut instance = match kept {
             Some(mut instance) => {

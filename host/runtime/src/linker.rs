@@ -7,7 +7,9 @@
 use airhost_core::{Error as CallError, codes};
 use wasmtime::{
     Engine,
-    component::{Component, HasSelf, Linker, LinkerInstance, ResourceType, Val, types::ComponentItem},
+    component::{
+        Component, HasSelf, Linker, LinkerInstance, ResourceType, Val, types::ComponentItem,
+    },
 };
 
 use crate::{bindings::imports::pyairtable, state::State};
@@ -56,7 +58,10 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
 
 /// The linker for one component: what it imports of the contracts and is not implemented answers
 /// so.
-pub(crate) fn for_component(base: &Linker<State>, component: &Component) -> wasmtime::Result<Linker<State>> {
+pub(crate) fn for_component(
+    base: &Linker<State>,
+    component: &Component,
+) -> wasmtime::Result<Linker<State>> {
     let mut linker = base.clone();
     let engine = component.engine();
     for (name, item) in component.component_type().imports(engine) {
@@ -83,7 +88,8 @@ fn unsupported(
             linked.resource(name, ResourceType::host::<Unsupported>(), |_, _| Ok(()))
         }
         ComponentItem::ComponentFunc(_) => {
-            let sentence = format!("this node does not implement `{interface}`, so `{name}` has no answer");
+            let sentence =
+                format!("this node does not implement `{interface}`, so `{name}` has no answer");
             linked.func_new(name, move |_, _, _, results| {
                 let error = codes::IMPORT_UNSUPPORTED.error(sentence.clone());
                 match results {
@@ -130,7 +136,11 @@ pub(crate) fn for_init(
             match item.ty {
                 ComponentItem::ComponentFunc(_) => {}
                 ComponentItem::Resource(_) => {
-                    linked.resource(function, ResourceType::host::<Unsupported>(), |_, _| Ok(()))?;
+                    linked.resource(
+                        function,
+                        ResourceType::host::<Unsupported>(),
+                        |_, _| Ok(()),
+                    )?;
                     continue;
                 }
                 _ => continue,
@@ -139,7 +149,9 @@ pub(crate) fn for_init(
                 "`init` called `{function}` of `{name}`: its answer would be frozen into every instance. \
                  Call it where a request is handled, and keep in `init` what does not depend on it"
             );
-            linked.func_new(function, move |_, _, _, _| Err(wasmtime::Error::msg(sentence.clone())))?;
+            linked.func_new(function, move |_, _, _, _| {
+                Err(wasmtime::Error::msg(sentence.clone()))
+            })?;
         }
     }
     Ok(linker)

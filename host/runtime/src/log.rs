@@ -27,7 +27,9 @@ pub(crate) struct LogGate {
 #[derive(Debug, PartialEq, Eq)]
 enum Pass {
     /// Yes; so many were dropped since the last second that had room.
-    Yes { dropped: u64 },
+    Yes {
+        dropped: u64,
+    },
     No,
 }
 
@@ -58,8 +60,15 @@ impl LogGate {
                 self.dropped_in_all.fetch_add(1, Ordering::Relaxed);
                 return Pass::No;
             }
-            match self.window.compare_exchange_weak(window, second | (count + 1), Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) if fresh => return Pass::Yes { dropped: self.dropped.swap(0, Ordering::Relaxed) },
+            match self.window.compare_exchange_weak(
+                window,
+                second | (count + 1),
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) if fresh => {
+                    return Pass::Yes { dropped: self.dropped.swap(0, Ordering::Relaxed) };
+                }
                 Ok(_) => return Pass::Yes { dropped: 0 },
                 Err(now) => window = now,
             }
@@ -85,7 +94,8 @@ pub(crate) fn write(
         }
     }
     let message = cut(message);
-    let tenant = context.and_then(|context| context.tenant.as_ref()).map_or("", |tenant| tenant.as_str());
+    let tenant =
+        context.and_then(|context| context.tenant.as_ref()).map_or("", |tenant| tenant.as_str());
     let fields = fields_json(fields);
     // `tracing` fixes the level of an event at compile time.
     macro_rules! line {
@@ -122,7 +132,8 @@ fn fields_json(fields: &[(String, String)]) -> String {
             object.insert("cut".to_owned(), serde_json::Value::Bool(true));
             break;
         }
-        let value = serde_json::from_str(value).unwrap_or_else(|_| serde_json::Value::String(value.clone()));
+        let value = serde_json::from_str(value)
+            .unwrap_or_else(|_| serde_json::Value::String(value.clone()));
         object.insert(name.clone(), value);
     }
     serde_json::Value::Object(object).to_string()

@@ -10,7 +10,9 @@ use std::{
     time::Duration,
 };
 
-use airhost_core::{Call, Deadline, Dispatch, Response, Result, Revision, ServiceName, Target, codes};
+use airhost_core::{
+    Call, Deadline, Dispatch, Response, Result, Revision, ServiceName, Target, codes,
+};
 use airhost_telemetry::spawn_named;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use async_trait::async_trait;
@@ -122,7 +124,15 @@ impl Runtime {
     /// [`Error::Component`] with a sentence that names the service, the revision and what to
     /// change.
     pub async fn load(&self, deployment: Deployment) -> std::result::Result<Loaded, Error> {
-        let Deployment { service: name, revision, component: wasm, instances, language, limits, environment } = deployment;
+        let Deployment {
+            service: name,
+            revision,
+            component: wasm,
+            instances,
+            language,
+            limits,
+            environment,
+        } = deployment;
         let fault = |code: &'static str, reason: String| Error::Component {
             service: name.clone(),
             revision,
@@ -143,11 +153,15 @@ impl Runtime {
             self.component(&service, &wasm).await.map_err(|(code, reason)| fault(code, reason))?;
         let linker = crate::linker::for_component(&self.linker, &component)
             .map_err(|error| fault(codes::DEPLOY_UNKNOWN_IMPORT.code, format!("{error:#}")))?;
-        let pre = linker
-            .instantiate_pre(&component)
-            .map_err(|error| fault(codes::DEPLOY_UNKNOWN_IMPORT.code, crate::linker::explain(&error)))?;
-        let exports = Exports::of(&pre)
-            .map_err(|error| fault(codes::DEPLOY_INCOMPATIBLE.code, format!("an export is not as in the contract: {error:#}")))?;
+        let pre = linker.instantiate_pre(&component).map_err(|error| {
+            fault(codes::DEPLOY_UNKNOWN_IMPORT.code, crate::linker::explain(&error))
+        })?;
+        let exports = Exports::of(&pre).map_err(|error| {
+            fault(
+                codes::DEPLOY_INCOMPATIBLE.code,
+                format!("an export is not as in the contract: {error:#}"),
+            )
+        })?;
         let threads = tokio::runtime::Handle::current().metrics().num_workers();
         Ok(Loaded {
             service,
@@ -167,7 +181,9 @@ impl Runtime {
         wasm: &Bytes,
     ) -> std::result::Result<(Component, Snapshot), (&'static str, String)> {
         let digest = Revision::of(wasm);
-        if let Some((_, component, snapshot)) = self.compiled.lock().iter().find(|(known, ..)| *known == digest) {
+        if let Some((_, component, snapshot)) =
+            self.compiled.lock().iter().find(|(known, ..)| *known == digest)
+        {
             return Ok((component.clone(), snapshot.clone()));
         }
         let (component, snapshot) = self.compile(service, digest, wasm).await?;
@@ -206,10 +222,13 @@ impl Runtime {
             .map_err(fault)?;
         match outcome {
             snapshot::Outcome::Taken(wasm) => {
-                let component = self.compiler.compile(digest, wasm.into(), true).await.map_err(fault)?;
+                let component =
+                    self.compiler.compile(digest, wasm.into(), true).await.map_err(fault)?;
                 Ok((component, Snapshot::Taken))
             }
-            snapshot::Outcome::Impossible(reason) => Ok((component, Snapshot::Impossible { reason })),
+            snapshot::Outcome::Impossible(reason) => {
+                Ok((component, Snapshot::Impossible { reason }))
+            }
             snapshot::Outcome::Failed(reason) => Err((codes::GUEST_INIT.code, reason)),
         }
     }
@@ -326,7 +345,8 @@ impl Runtime {
                 return Err(if self.closed.load(Ordering::SeqCst) {
                     codes::CANCELLED_SHUTDOWN.error("the node is shutting down")
                 } else {
-                    codes::GUEST_NO_REVISION.error(format!("{service} has no active revision on this node"))
+                    codes::GUEST_NO_REVISION
+                        .error(format!("{service} has no active revision on this node"))
                 });
             };
             // A generation that retired between the two steps has a successor by now.
@@ -370,7 +390,10 @@ fn service_status(generation: &Generation) -> ServiceStatus {
 
 impl fmt::Debug for Activation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Activation").field("number", &self.number()).field("revision", &self.revision()).finish()
+        f.debug_struct("Activation")
+            .field("number", &self.number())
+            .field("revision", &self.revision())
+            .finish()
     }
 }
 

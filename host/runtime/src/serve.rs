@@ -50,13 +50,17 @@ pub(crate) async fn serve(generation: InFlight, call: Call) -> Result<Response> 
     let Call { request, mut context, .. } = call;
     let (parts, body) = request.into_parts();
     let limits = &generation.loaded.service.limits;
-    let announced = content_length(&parts.headers).or_else(|| http_body::Body::size_hint(&body).exact());
+    let announced =
+        content_length(&parts.headers).or_else(|| http_body::Body::size_hint(&body).exact());
     if announced.is_some_and(|length| length > limits.body) {
-        return Err(codes::BODY_TOO_LARGE.error(format!("the body is larger than {} bytes", limits.body)));
+        return Err(
+            codes::BODY_TOO_LARGE.error(format!("the body is larger than {} bytes", limits.body))
+        );
     }
     let admitted = Admitted::new(generation, &mut context).await?;
     // The URI and the correlation id are shared texts: keeping them copies nothing.
-    let (uri, correlation, deadline) = (parts.uri.clone(), context.correlation.clone(), context.deadline);
+    let (uri, correlation, deadline) =
+        (parts.uri.clone(), context.correlation.clone(), context.deadline);
     let problem = |error: &Error| problem_response(error, uri.path(), &correlation);
     let service = Arc::clone(&admitted.generation.loaded.service);
     let (body, running) = match idempotent::decide(&service, &context, &parts, body).await {
@@ -212,13 +216,24 @@ async fn handle(admitted: Admitted, state: CallState) -> Result<End> {
                     .map(|response| End::Response { response, stored })
             }
             Ok(Reply::Streamed) => Ok(End::Streamed),
-            Ok(Reply::Proxy(proxy)) => fields::response_fields(proxy.response_headers)
-                .and_then(|headers| Ok(End::Proxy(Box::new(state.outgoing(proxy.target, None)?), headers))),
-            Ok(Reply::Blob(_)) => Err(codes::IMPORT_UNSUPPORTED.error("this node does not implement `reply.blob`")),
-            Ok(Reply::Live(_)) => Err(codes::IMPORT_UNSUPPORTED.error("this node does not implement `reply.live`")),
+            Ok(Reply::Proxy(proxy)) => {
+                fields::response_fields(proxy.response_headers).and_then(|headers| {
+                    Ok(End::Proxy(Box::new(state.outgoing(proxy.target, None)?), headers))
+                })
+            }
+            Ok(Reply::Blob(_)) => {
+                Err(codes::IMPORT_UNSUPPORTED.error("this node does not implement `reply.blob`"))
+            }
+            Ok(Reply::Live(_)) => {
+                Err(codes::IMPORT_UNSUPPORTED.error("this node does not implement `reply.live`"))
+            }
             Err(error) => {
                 let error = from_guest(error);
-                let path = state.call.handling.as_ref().map_or("", |handling| handling.request.parts.uri.path());
+                let path = state
+                    .call
+                    .handling
+                    .as_ref()
+                    .map_or("", |handling| handling.request.parts.uri.path());
                 Ok(sent(problem_response(&error, path, &state.call.context.correlation)))
             }
         })

@@ -104,7 +104,9 @@ pub(crate) struct Service {
 impl fmt::Debug for ServiceEnvironment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Values of the configuration may be the operator's own.
-        f.debug_struct("ServiceEnvironment").field("config", &self.config.len()).finish_non_exhaustive()
+        f.debug_struct("ServiceEnvironment")
+            .field("config", &self.config.len())
+            .finish_non_exhaustive()
     }
 }
 

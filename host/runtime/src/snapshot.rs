@@ -101,7 +101,9 @@ async fn initialise(
         return Ok(Err(format!("`init` answered {error}")));
     }
     if store.data().open > 0 {
-        return Ok(Err("a handle is alive after `init`; close it before `init` returns".to_owned()));
+        return Ok(
+            Err("a handle is alive after `init`; close it before `init` returns".to_owned()),
+        );
     }
     Ok(Ok((store, instance)))
 }

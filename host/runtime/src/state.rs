@@ -10,13 +10,7 @@ use wasmtime::component::{Resource, ResourceTable, ResourceTableError};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::WasiHttpCtx;
 
-use crate::{
-    glue::http::Incoming,
-    limits::MemoryMeter,
-    service::Service,
-    wasi,
-    wasi_http::Hooks,
-};
+use crate::{glue::http::Incoming, limits::MemoryMeter, service::Service, wasi, wasi_http::Hooks};
 
 /// The data of a store.
 pub(crate) struct State {
@@ -102,7 +96,10 @@ impl State {
     }
 
     /// A handle for the guest.
-    pub(crate) fn push<T: Any + Send>(&mut self, value: T) -> Result<Resource<T>, ResourceTableError> {
+    pub(crate) fn push<T: Any + Send>(
+        &mut self,
+        value: T,
+    ) -> Result<Resource<T>, ResourceTableError> {
         let handle = self.table.push(value)?;
         self.open += 1;
         Ok(handle)
@@ -123,7 +120,10 @@ impl State {
                 context: wasi::context(&self.service, &correlation),
                 correlation,
                 http: WasiHttpCtx::new(),
-                hooks: Hooks { service: Arc::clone(&self.service), context: self.call.context.clone() },
+                hooks: Hooks {
+                    service: Arc::clone(&self.service),
+                    context: self.call.context.clone(),
+                },
             })
         });
         (wasi, &mut self.table)

@@ -75,7 +75,15 @@ impl Lines {
     fn line(&self, line: &[u8]) {
         let level = if self.stream == "stderr" { Level::WARN } else { Level::INFO };
         let line = String::from_utf8_lossy(line);
-        log::write(&self.service, &self.correlation.lock(), None, level, self.stream, line.trim_end(), &[]);
+        log::write(
+            &self.service,
+            &self.correlation.lock(),
+            None,
+            level,
+            self.stream,
+            line.trim_end(),
+            &[],
+        );
     }
 }
 
@@ -128,7 +136,11 @@ impl OutputStream for Lines {
 }
 
 impl AsyncWrite for Lines {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
         self.take(bytes);
         Poll::Ready(Ok(bytes.len()))
     }

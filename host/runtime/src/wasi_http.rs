@@ -8,7 +8,9 @@ use std::{
     task::{Context, Poll},
 };
 
-use airhost_core::{Body, BodyError, Call, CallContext, Error as CallError, Response, Result, codes};
+use airhost_core::{
+    Body, BodyError, Call, CallContext, Error as CallError, Response, Result, codes,
+};
 use bytes::Bytes;
 use http_body::Frame;
 use http_body_util::BodyExt;
@@ -16,7 +18,10 @@ use tokio::sync::oneshot;
 use wasmtime_wasi_http::{
     Error, RequestOptions, WasiBody, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
     p2::{
-        bindings::{ProxyIndices, http::types::{ErrorCode, Scheme}},
+        bindings::{
+            ProxyIndices,
+            http::types::{ErrorCode, Scheme},
+        },
         body::HyperOutgoingBody,
     },
 };
@@ -40,7 +45,10 @@ pub(crate) struct Hooks {
 }
 
 /// What `send_request` answers with: the response, and what goes on with its connection.
-type Sent = std::result::Result<(http::Response<WasiBody>, Box<dyn Future<Output = std::result::Result<(), Error>> + Send>), Error>;
+type Sent = std::result::Result<
+    (http::Response<WasiBody>, Box<dyn Future<Output = std::result::Result<(), Error>> + Send>),
+    Error,
+>;
 
 impl WasiHttpHooks for Hooks {
     fn set_host_header(&mut self) -> bool {
@@ -58,10 +66,11 @@ impl WasiHttpHooks for Hooks {
         Box::new(async move {
             let call = call.map_err(|error| to_wasi(&error))?;
             let deadline = call.context.deadline;
-            let response = match tokio::time::timeout_at(deadline.instant(), outbound.dispatch(call)).await {
-                Ok(answer) => answer.map_err(|error| to_wasi(&error))?,
-                Err(_) => return Err(Error::HttpResponseTimeout),
-            };
+            let response =
+                match tokio::time::timeout_at(deadline.instant(), outbound.dispatch(call)).await {
+                    Ok(answer) => answer.map_err(|error| to_wasi(&error))?,
+                    Err(_) => return Err(Error::HttpResponseTimeout),
+                };
             let response = response.map(|body| body.map_err(body_to_wasi).boxed_unsync());
             let rest: Box<dyn Future<Output = _> + Send> = Box::new(std::future::ready(Ok(())));
             Ok((response, rest))
@@ -70,7 +79,11 @@ impl WasiHttpHooks for Hooks {
 }
 
 impl Hooks {
-    fn call(&self, request: http::Request<WasiBody>, options: Option<RequestOptions>) -> Result<Call> {
+    fn call(
+        &self,
+        request: http::Request<WasiBody>,
+        options: Option<RequestOptions>,
+    ) -> Result<Call> {
         if self.context.depth >= CallContext::MAX_DEPTH {
             return Err(codes::CALL_DEPTH.error("more than 16 calls are nested in one another"));
         }
@@ -84,7 +97,9 @@ impl Hooks {
             if http_body::Body::is_end_stream(&body) {
                 Body::Empty
             } else {
-                Body::stream(body.map_err(|error| BodyError::Truncated(format!("{error:?}").into())))
+                Body::stream(
+                    body.map_err(|error| BodyError::Truncated(format!("{error:?}").into())),
+                )
             }
         });
         Ok(Call { target, request, context, attrs: Vec::new() })
@@ -112,6 +127,7 @@ fn to_wasi(error: &CallError) -> Error {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` gives")]
 fn body_to_wasi(error: BodyError) -> Error {
     match error {
         BodyError::TooLarge { limit } => Error::HttpRequestBodySize(Some(limit)),
@@ -165,7 +181,9 @@ fn answer(head: Head, limit: u64) -> Response {
             let mut response = Response::new(Body::Empty);
             *response.status_mut() = match code {
                 ErrorCode::HttpRequestDenied => http::StatusCode::FORBIDDEN,
-                ErrorCode::HttpResponseTimeout | ErrorCode::ConnectionTimeout => http::StatusCode::GATEWAY_TIMEOUT,
+                ErrorCode::HttpResponseTimeout | ErrorCode::ConnectionTimeout => {
+                    http::StatusCode::GATEWAY_TIMEOUT
+                }
                 ErrorCode::HttpRequestBodySize(_) => http::StatusCode::PAYLOAD_TOO_LARGE,
                 _ => http::StatusCode::BAD_GATEWAY,
             };
@@ -210,4 +228,3 @@ impl<B: http_body::Body<Data = Bytes, Error = BodyError> + Unpin> http_body::Bod
         self.body.size_hint()
     }
 }
-

@@ -32,7 +32,8 @@ impl Deliver for Runtime {
     ) -> Result<Vec<Outcome>> {
         let Some(first) = batch.first() else { return Ok(Vec::new()) };
         let generation = self.enter(service)?;
-        let mut context = CallContext::root(Caller::Host, Deadline::after(generation.loaded.service.limits.wall));
+        let mut context =
+            CallContext::root(Caller::Host, Deadline::after(generation.loaded.service.limits.wall));
         context.correlation = first.event.correlation.clone();
         context.trace = first.event.trace.child();
         // A batch of one tenant has that tenant; what is mixed has none.
@@ -46,7 +47,7 @@ impl Deliver for Runtime {
             return Err(no_export(generation, "pyairtable:events/consumer"));
         };
         let count = batch.len();
-        let deliveries: Vec<_> = batch.into_iter().map(delivery).collect();
+        let deliveries: Vec<_> = batch.iter().map(delivery).collect();
         let mut state = CallState::new(context, None);
         if let Some(tx) = &tx {
             state.transactions = 1;
@@ -56,7 +57,9 @@ impl Deliver for Runtime {
             let store = &mut instance.store;
             let exports = indices.load(&mut *store, &instance.linked)?;
             let consumer = exports.pyairtable_events_consumer();
-            let Some(tx) = tx else { return consumer.call_consume(&mut *store, &deliveries, None).await };
+            let Some(tx) = tx else {
+                return consumer.call_consume(&mut *store, &deliveries, None).await;
+            };
             let own = store.data_mut().push(Transaction::of_host(tx))?;
             let borrowed = wasmtime::component::Resource::new_borrow(own.rep());
             let outcomes = consumer.call_consume(&mut *store, &deliveries, Some(borrowed)).await?;
@@ -65,21 +68,25 @@ impl Deliver for Runtime {
         })
         .await?;
         if outcomes.len() != count {
-            return Err(codes::GUEST_TRAP
-                .error(format!("{service} answered {} outcomes for {count} events", outcomes.len())));
+            return Err(codes::GUEST_TRAP.error(format!(
+                "{service} answered {} outcomes for {count} events",
+                outcomes.len()
+            )));
         }
         Ok(outcomes
             .into_iter()
             .map(|outcome| match outcome {
                 wit::Outcome::Ack => Outcome::Ack,
-                wit::Outcome::Retry(millis) => Outcome::Retry(millis.map(std::time::Duration::from_millis)),
+                wit::Outcome::Retry(millis) => {
+                    Outcome::Retry(millis.map(std::time::Duration::from_millis))
+                }
                 wit::Outcome::Dead(reason) => Outcome::Dead(reason),
             })
             .collect())
     }
 }
 
-fn delivery(delivery: Delivery) -> wit::Delivery {
+fn delivery(delivery: &Delivery) -> wit::Delivery {
     let event = &delivery.event;
     wit::Delivery {
         id: event.id.to_string(),
@@ -141,7 +148,8 @@ fn actor(job: &RunningJob) -> Option<Arc<Principal>> {
 impl Tick for Runtime {
     async fn tick(&self, service: &ServiceName, name: &str, due_micros: i64) -> Result<()> {
         let generation = self.enter(service)?;
-        let mut context = CallContext::root(Caller::Host, Deadline::after(generation.loaded.service.limits.wall));
+        let mut context =
+            CallContext::root(Caller::Host, Deadline::after(generation.loaded.service.limits.wall));
         let admitted = Admitted::new(generation, &mut context).await?;
         let generation = &*admitted.generation;
         let Some(indices) = &generation.loaded.exports.tick else {
@@ -149,7 +157,10 @@ impl Tick for Runtime {
         };
         invoke::run(generation, CallState::new(context, None), async |instance| {
             let exports = indices.load(&mut instance.store, &instance.linked)?;
-            exports.pyairtable_service_tick_handler().call_tick(&mut instance.store, name, due_micros).await
+            exports
+                .pyairtable_service_tick_handler()
+                .call_tick(&mut instance.store, name, due_micros)
+                .await
         })
         .await?
         .map_err(from_guest)

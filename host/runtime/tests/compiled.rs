@@ -1,5 +1,7 @@
 //! Compiled code between starts: used when it is the node's own, ignored when it is not.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a test")]
+
 mod support;
 
 use std::{
@@ -12,11 +14,16 @@ use airhost_runtime::{CacheKey, Config, Error, Runtime};
 use support::{Host, config};
 
 fn host(folder: &Path, key: u8) -> Host {
-    Host::with(Config { cache_folder: Some(folder.to_owned()), cache_key: CacheKey::new([key; 32]), ..config() })
+    Host::with(Config {
+        cache_folder: Some(folder.to_owned()),
+        cache_key: CacheKey::new([key; 32]),
+        ..config()
+    })
 }
 
 fn file(folder: &Path) -> PathBuf {
-    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(files.len(), 1, "{files:?}");
     files.remove(0)
 }
@@ -54,7 +61,9 @@ async fn code_is_kept_and_what_was_tampered_with_is_made_anew() {
         ("cut off", &|| fs::write(&path, &good[..good.len() / 2]).unwrap()),
         ("empty", &|| fs::write(&path, b"").unwrap()),
         ("another layout", &|| fs::write(&path, [b"AIRHOST\x02", &good[8..]].concat()).unwrap()),
-        ("writable by others", &|| fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap()),
+        ("writable by others", &|| {
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap()
+        }),
         ("a link to good code", &|| {
             fs::write(&planted, &good).unwrap();
             fs::remove_file(&path).unwrap();

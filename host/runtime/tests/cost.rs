@@ -1,9 +1,13 @@
 //! What a call costs beside the guest's own work. Run with `--ignored --nocapture`, best in a
 //! release build.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a test")]
+
 mod support;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use airhost_core::{Body, Dispatch, Response};
 use airhost_runtime::Instances;
@@ -33,7 +37,13 @@ async fn calls() {
     let host = Host::new();
     host.native("native", |_| async { Ok(Response::new(Body::Empty)) });
     for (mode, instances) in [("fresh", Instances::Fresh), ("warm", Instances::Warm)] {
-        for (service, guest) in [("hostile", "hostile"), ("echo", "echo"), ("a", "nested"), ("b", "nested"), ("plain", "wasi-http")] {
+        for (service, guest) in [
+            ("hostile", "hostile"),
+            ("echo", "echo"),
+            ("a", "nested"),
+            ("b", "nested"),
+            ("plain", "wasi-http"),
+        ] {
             host.deploy_with(service, guest, |deployment| deployment.instances = instances).await;
         }
         measure(&host, &format!("{mode}: least guest"), "hostile", "/").await;

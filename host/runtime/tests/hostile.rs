@@ -1,9 +1,13 @@
 //! What a guest does wrong costs that one request: a code, a clean answer, and the next request
 //! is served as if nothing had been.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a test")]
+
 mod support;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use airhost_core::Body;
 use airhost_runtime::{Activation, Deployment, Instances};
@@ -38,7 +42,11 @@ async fn each_fault_has_its_code_and_costs_one_request() {
             ("/huge", 502, "guest.output-limit"),
         ] {
             let answer = host.get("hostile", path).await;
-            assert_eq!((answer.status, answer.code().as_str()), (status, code), "{path} {instances:?}");
+            assert_eq!(
+                (answer.status, answer.code().as_str()),
+                (status, code),
+                "{path} {instances:?}"
+            );
             assert_eq!(answer.headers["content-type"], "application/problem+json");
             let next = host.get("hostile", "/").await;
             assert_eq!((next.status, next.text()), (200, "fine"), "after {path} {instances:?}");
@@ -72,9 +80,12 @@ async fn a_streamed_answer_that_goes_wrong_never_looks_whole() {
 async fn an_endless_body_ends_with_its_reader_and_with_its_limit() {
     let host = Host::new();
     let activation = deploy(&host, Instances::Fresh).await;
-    let response = airhost_core::Dispatch::dispatch(&*host.runtime, call("hostile", "GET", "/endless", Body::Empty))
-        .await
-        .unwrap();
+    let response = airhost_core::Dispatch::dispatch(
+        &*host.runtime,
+        call("hostile", "GET", "/endless", Body::Empty),
+    )
+    .await
+    .unwrap();
     let mut reader = response.into_body().reader();
     for _ in 0..10 {
         assert!(!reader.read(1 << 20).await.unwrap().is_empty());
@@ -83,9 +94,12 @@ async fn an_endless_body_ends_with_its_reader_and_with_its_limit() {
     // The reader goes, and the guest with it.
     drop(reader);
     host.runtime.deactivate(&support::service("hostile")).unwrap();
-    tokio::time::timeout(Duration::from_secs(5), activation.drained()).await.expect("the guest has ended");
+    tokio::time::timeout(Duration::from_secs(5), activation.drained())
+        .await
+        .expect("the guest has ended");
 
-    host.deploy_with("hostile", "hostile", |deployment| deployment.limits.stream_output = 1 << 20).await;
+    host.deploy_with("hostile", "hostile", |deployment| deployment.limits.stream_output = 1 << 20)
+        .await;
     let error = host.send(call("hostile", "GET", "/endless", Body::Empty)).await.unwrap_err();
     assert_eq!(error.code, "body.truncated");
 }
@@ -114,7 +128,9 @@ async fn looping_guests_do_not_starve_others() {
     let loops: Vec<_> = (0..16)
         .map(|_| {
             let host = host.clone();
-            tokio::spawn(async move { host.send(call("hostile", "GET", "/loop", Body::Empty)).await })
+            tokio::spawn(
+                async move { host.send(call("hostile", "GET", "/loop", Body::Empty)).await },
+            )
         })
         .collect();
     tokio::time::sleep(Duration::from_millis(50)).await;

@@ -1,5 +1,7 @@
 //! Requests, replies, and what a guest sees of the platform.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a test")]
+
 mod support;
 
 use airhost_core::Body;
@@ -57,7 +59,8 @@ async fn a_body_comes_in_pieces_where_it_is_large() {
     let large = "x".repeat(1 << 20);
     let answer = host.send(call("echo", "PUT", "/", Body::from(large.clone()))).await.unwrap();
     assert_eq!(answer.json()["body"].as_str().unwrap().len(), large.len());
-    let error = host.send(call("echo", "PUT", "/", Body::from(vec![0; 11 << 20]))).await.unwrap_err();
+    let error =
+        host.send(call("echo", "PUT", "/", Body::from(vec![0; 11 << 20]))).await.unwrap_err();
     assert_eq!((error.code.as_ref(), error.status().as_u16()), ("body.too-large", 413));
 }
 

@@ -1,5 +1,7 @@
 //! Nothing of one instance can be read by the next one in its slot.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a test")]
+
 mod support;
 
 use airhost_core::Body;
@@ -15,7 +17,8 @@ async fn leaks(host: &Host, rounds: usize) -> (u64, u64) {
         let query = format!("round-{round}");
         let written = host.get(writer, &format!("/write?{query}")).await;
         assert_eq!(written.text(), "written");
-        let found = host.send(call(reader, "GET", &format!("/read?{query}"), Body::Empty)).await.unwrap();
+        let found =
+            host.send(call(reader, "GET", &format!("/read?{query}"), Body::Empty)).await.unwrap();
         let mut numbers = found.text().split(' ').map(|number| number.parse::<u64>().unwrap());
         leaks.0 += numbers.next().unwrap();
         leaks.1 += numbers.next().unwrap();

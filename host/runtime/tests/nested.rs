@@ -1,5 +1,7 @@
 //! Calls between services on one node.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a test")]
+
 mod support;
 
 use std::{sync::Arc, time::Duration};
@@ -39,7 +41,7 @@ async fn calls_run_beside_each_other_and_are_bounded() {
         tokio::time::sleep(Duration::from_millis(20)).await;
         Ok(Response::new(Body::Empty))
     });
-    let start = std::time::Instant::now();
+    let start = tokio::time::Instant::now();
     assert_eq!(host.get("a", "/fan-out-64").await.text(), "64");
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
     let answer = host.get("a", "/fan-out-65").await;
@@ -79,11 +81,16 @@ async fn a_circle_under_full_load_ends() {
             .collect();
         let mut served = 0;
         for call in calls {
-            let answer = tokio::time::timeout(Duration::from_secs(20), call).await.expect("no deadlock").unwrap();
+            let answer = tokio::time::timeout(Duration::from_secs(20), call)
+                .await
+                .expect("no deadlock")
+                .unwrap();
             match answer {
                 Ok(answer) if answer.status == 200 => served += 1,
                 // Told to come back, at once.
-                Ok(answer) => assert_eq!((answer.status, answer.code().as_str()), (503, "call.overloaded")),
+                Ok(answer) => {
+                    assert_eq!((answer.status, answer.code().as_str()), (503, "call.overloaded"))
+                }
                 Err(error) => assert_eq!(error.code, "call.overloaded"),
             }
         }

@@ -1,5 +1,7 @@
 //! Start-up work that is done once.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a test")]
+
 mod support;
 
 use airhost_core::Body;
@@ -9,7 +11,11 @@ use support::{Host, call, config};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn instances_start_with_what_init_made() {
     let folder = tempfile::tempdir().unwrap();
-    let config = || Config { cache_folder: Some(folder.path().to_owned()), cache_key: CacheKey::new([1; 32]), ..config() };
+    let config = || Config {
+        cache_folder: Some(folder.path().to_owned()),
+        cache_key: CacheKey::new([1; 32]),
+        ..config()
+    };
     for start in ["the first", "one that finds the snapshot"] {
         let host = Host::with(config());
         let loaded = host.load(host.deployment("prepared", "snapshot")).await;
@@ -39,7 +45,8 @@ async fn the_seed_of_hash_maps_differs_from_snapshot_to_snapshot() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_warm_instance_keeps_what_it_did_since() {
     let host = Host::new();
-    host.deploy_with("prepared", "snapshot", |deployment| deployment.instances = Instances::Warm).await;
+    host.deploy_with("prepared", "snapshot", |deployment| deployment.instances = Instances::Warm)
+        .await;
     host.get("prepared", "/").await;
     assert!(host.get("prepared", "/").await.text().starts_with("1 2 value 7"));
     // Another tenant has another instance.
@@ -53,7 +60,9 @@ async fn an_init_that_would_freeze_the_clock_is_refused_with_the_fix() {
     let error = host.runtime.load(host.deployment("prepared", "snapshot-clock")).await.unwrap_err();
     assert!(matches!(&error, Error::Component { code: "guest.init", .. }), "{error}");
     let sentence = error.to_string();
-    for part in ["prepared", "`init` called `now` of `wasi:clocks/wall-clock", "where a request is handled"] {
+    for part in
+        ["prepared", "`init` called `now` of `wasi:clocks/wall-clock", "where a request is handled"]
+    {
         assert!(sentence.contains(part), "{part}: {sentence}");
     }
 }

@@ -1,5 +1,7 @@
 //! Stores, idempotency and the cache, as guests use them.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a test")]
+
 mod support;
 
 use std::sync::Arc;
@@ -9,12 +11,16 @@ use airhost_runtime::{Activation, Instances};
 use airhost_storage::{
     idempotency,
     kv::{Memory, MemoryConfig},
-    sql::{Database, Migration, Phase, sqlite::{Sqlite, SqliteConfig}},
+    sql::{
+        Database, Migration, Phase,
+        sqlite::{Sqlite, SqliteConfig},
+    },
 };
 use support::{Host, as_tenant, call};
 
 async fn deploy(host: &Host, folder: &std::path::Path, instances: Instances) -> Activation {
-    let config = SqliteConfig::new(folder.join("stores.db")).with_host_schemas([idempotency::SCHEMA]);
+    let config =
+        SqliteConfig::new(folder.join("stores.db")).with_host_schemas([idempotency::SCHEMA]);
     let database = Arc::new(Sqlite::open(config).await.unwrap());
     database.migrate(&migrations(), false).await.unwrap();
     let kv = Arc::new(Memory::open(MemoryConfig::default()).await.unwrap());
@@ -45,7 +51,10 @@ async fn a_transaction_commits_whole_or_not_at_all() {
     let host = Host::new();
     deploy(&host, folder.path(), Instances::Auto).await;
     let answer = host.get("stores", "/insert?one").await;
-    assert_eq!((answer.status, answer.text(), &answer.headers["x-made"]), (201, "made", &"one".parse::<http::HeaderValue>().unwrap()));
+    assert_eq!(
+        (answer.status, answer.text(), &answer.headers["x-made"]),
+        (201, "made", &"one".parse::<http::HeaderValue>().unwrap())
+    );
     assert_eq!(text(&host, "/count").await, "1");
     let again = host.get("stores", "/insert?one").await;
     assert_eq!((again.status, again.code().as_str()), (409, "sql.unique-violation"));
@@ -65,16 +74,29 @@ async fn tenants_do_not_see_each_others_keys() {
     let host = Host::new();
     deploy(&host, folder.path(), Instances::Auto).await;
     let ask = async |tenant: &str, path: &str| {
-        host.send(as_tenant(call("stores", "GET", path, Body::Empty), tenant)).await.unwrap().text().to_owned()
+        host.send(as_tenant(call("stores", "GET", path, Body::Empty), tenant))
+            .await
+            .unwrap()
+            .text()
+            .to_owned()
     };
     ask("a", "/kv-set?of-a").await;
     ask("b", "/kv-set?of-b").await;
-    assert_eq!((ask("a", "/kv-get").await, ask("b", "/kv-get").await), ("of-a".to_owned(), "of-b".to_owned()));
-    assert_eq!((ask("a", "/kv-scan").await, ask("c", "/kv-scan").await), ("key".to_owned(), String::new()));
+    assert_eq!(
+        (ask("a", "/kv-get").await, ask("b", "/kv-get").await),
+        ("of-a".to_owned(), "of-b".to_owned())
+    );
+    assert_eq!(
+        (ask("a", "/kv-scan").await, ask("c", "/kv-scan").await),
+        ("key".to_owned(), String::new())
+    );
     assert_eq!(text(&host, "/kv-get").await, "");
 
     ask("a", "/cache-put?of-a").await;
-    assert_eq!((ask("a", "/cache-get").await, ask("b", "/cache-get").await), ("of-a".to_owned(), String::new()));
+    assert_eq!(
+        (ask("a", "/cache-get").await, ask("b", "/cache-get").await),
+        ("of-a".to_owned(), String::new())
+    );
     ask("a", "/cache-drop").await;
     assert_eq!(ask("a", "/cache-get").await, "");
 }
@@ -110,7 +132,10 @@ async fn a_request_with_a_key_runs_once() {
     assert!(!first.headers.contains_key("idempotency-replayed"));
     let again = host.send(keyed("/insert?one", "k1", "body")).await.unwrap();
     assert_eq!((again.status, again.text()), (201, "made"));
-    assert_eq!((&again.headers["x-made"], &again.headers["idempotency-replayed"]), (&first.headers["x-made"], &"true".parse::<http::HeaderValue>().unwrap()));
+    assert_eq!(
+        (&again.headers["x-made"], &again.headers["idempotency-replayed"]),
+        (&first.headers["x-made"], &"true".parse::<http::HeaderValue>().unwrap())
+    );
     assert_eq!(text(&host, "/count").await, "1");
     let other = host.send(keyed("/insert?one", "k1", "another body")).await.unwrap();
     assert_eq!((other.status, other.code().as_str()), (422, "idempotency.mismatch"));
@@ -118,7 +143,10 @@ async fn a_request_with_a_key_runs_once() {
     let conflict = host.send(keyed("/insert?one", "k2", "")).await.unwrap();
     assert_eq!(conflict.status, 409);
     let replayed = host.send(keyed("/insert?one", "k2", "")).await.unwrap();
-    assert_eq!((replayed.status, &replayed.headers["idempotency-replayed"]), (409, &"true".parse::<http::HeaderValue>().unwrap()));
+    assert_eq!(
+        (replayed.status, &replayed.headers["idempotency-replayed"]),
+        (409, &"true".parse::<http::HeaderValue>().unwrap())
+    );
     // A failure of the service is not: the next one runs.
     for _ in 0..2 {
         let failed = host.send(keyed("/insert-and-trap?x", "k3", "")).await.unwrap();

@@ -1,5 +1,7 @@
 //! Bodies in pieces, both ways, and what the host moves by itself.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a test")]
+
 mod support;
 
 use std::{
@@ -65,7 +67,10 @@ async fn a_gigabyte_goes_through_64_mib() {
     let mut asked = call("stream", "PUT", "/through", body);
     asked.context.deadline = airhost_core::Deadline::after(Duration::from_secs(120));
     let response = host.runtime.dispatch(asked).await.unwrap();
-    assert_eq!((response.status().as_u16(), &response.headers()["x-kind"]), (200, &"through".parse::<http::HeaderValue>().unwrap()));
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["x-kind"]),
+        (200, &"through".parse::<http::HeaderValue>().unwrap())
+    );
     // Nobody reads yet: what was taken is what fits between the two ends.
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(taken.load(Ordering::Relaxed) < 8 << 20, "{taken:?}");

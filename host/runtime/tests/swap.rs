@@ -1,5 +1,7 @@
 //! Hot swaps: no request is dropped, and each goes wholly to one revision.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a test")]
+
 mod support;
 
 use std::{
@@ -21,7 +23,8 @@ async fn a_swap_under_load_fails_no_request() {
         let mode = async |mode: &str| {
             host.deploy_with("echo", "echo", |deployment| {
                 deployment.instances = instances;
-                deployment.environment.config = Arc::new([("mode".to_owned(), serde_json::json!(mode))].into());
+                deployment.environment.config =
+                    Arc::new([("mode".to_owned(), serde_json::json!(mode))].into());
             })
             .await
         };
@@ -46,7 +49,9 @@ async fn a_swap_under_load_fails_no_request() {
                 tokio::task::yield_now().await;
             }
             let next = mode(&swap.to_string()).await;
-            tokio::time::timeout(Duration::from_secs(5), active.drained()).await.expect("the old one drains");
+            tokio::time::timeout(Duration::from_secs(5), active.drained())
+                .await
+                .expect("the old one drains");
             assert!(next.number() > active.number());
             active = next;
             // Whatever begins now is served by the new one.

@@ -1,5 +1,7 @@
 //! Components that know nothing of the platform.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a test")]
+
 mod support;
 
 use airhost_core::{Body, Response};
@@ -32,7 +34,10 @@ async fn its_calls_go_where_every_other_guests_go() {
     host.deploy("plain", "wasi-http").await;
     host.native("target-service", |call| async move {
         assert_eq!(call.context.depth, 1);
-        assert_eq!(call.context.caller.service().map(ToString::to_string).as_deref(), Some("plain"));
+        assert_eq!(
+            call.context.caller.service().map(ToString::to_string).as_deref(),
+            Some("plain")
+        );
         Ok(Response::new(Body::from(format!("got {}", call.request.uri()))))
     });
     let answer = host.get("plain", "/fetch/x?y").await;
@@ -46,7 +51,8 @@ async fn its_calls_go_where_every_other_guests_go() {
 async fn its_body_is_bounded_too() {
     let host = Host::new();
     host.deploy_with("plain", "wasi-http", |deployment| deployment.limits.body = 1 << 20).await;
-    let error = host.send(call("plain", "POST", "/", Body::from(vec![b'x'; 2 << 20]))).await.unwrap_err();
+    let error =
+        host.send(call("plain", "POST", "/", Body::from(vec![b'x'; 2 << 20]))).await.unwrap_err();
     assert_eq!(error.code, "body.too-large");
     let large = "x".repeat(900_000);
     let answer = host.send(call("plain", "POST", "/", Body::from(large))).await.unwrap();

@@ -22,7 +22,15 @@ pub fn guest(name: &str) -> PathBuf {
     if !built.iter().any(|done| done == name) {
         let package = format!("guest-{name}");
         let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .args(["build", "--quiet", "--release", "--target", "wasm32-wasip2", "--package", &package])
+            .args([
+                "build",
+                "--quiet",
+                "--release",
+                "--target",
+                "wasm32-wasip2",
+                "--package",
+                &package,
+            ])
             .current_dir(&folder)
             .env("CARGO_TARGET_DIR", &target)
             // What cargo sets for the test that runs is not for another workspace's build.

@@ -24,14 +24,21 @@ pub fn pack(component: &[u8], manifest: &str) -> Vec<u8> {
 
 /// An artifact with another manifest text and further migrations (`expand`), by file name.
 #[must_use]
-pub fn with_manifest(artifact: &[u8], change: impl FnOnce(String) -> String, migrations: &[(&str, &str)]) -> Vec<u8> {
+pub fn with_manifest(
+    artifact: &[u8],
+    change: impl FnOnce(String) -> String,
+    migrations: &[(&str, &str)],
+) -> Vec<u8> {
     let artifact = Artifact::from_bytes(artifact).expect("it is an artifact");
     let mut contents = artifact.contents().clone();
     let text = change(contents.manifest.to_toml());
-    contents.manifest = Manifest::parse("service.toml", &text).expect("the changed manifest is valid");
+    contents.manifest =
+        Manifest::parse("service.toml", &text).expect("the changed manifest is valid");
     if !migrations.is_empty() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let write = |name: &str, sql: &str| std::fs::write(folder.path().join(name), sql).expect("it can be written");
+        let write = |name: &str, sql: &str| {
+            std::fs::write(folder.path().join(name), sql).expect("it can be written")
+        };
         for migration in &contents.migrations {
             write(&migration.file_name(), &migration.sql);
         }

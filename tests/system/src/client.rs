@@ -57,7 +57,9 @@ impl Http {
 
     /// Asks with an optional JSON body.
     pub async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Answer {
-        self.try_send(method, path, body).await.unwrap_or_else(|error| panic!("no answer to {path}: {error}"))
+        self.try_send(method, path, body)
+            .await
+            .unwrap_or_else(|error| panic!("no answer to {path}: {error}"))
     }
 
     /// GET.
@@ -74,7 +76,12 @@ impl Http {
     ///
     /// # Errors
     /// Why there was no answer.
-    pub async fn try_send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer, String> {
+    pub async fn try_send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Answer, String> {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
@@ -85,7 +92,8 @@ impl Http {
         let body = body.map_or_else(Bytes::new, |body| Bytes::from(body.to_string()));
         let request = request.body(Full::new(body)).map_err(|error| error.to_string())?;
         let exchange = async {
-            let response = self.client.request(request).await.map_err(|error| format!("{error:?}"))?;
+            let response =
+                self.client.request(request).await.map_err(|error| format!("{error:?}"))?;
             let (parts, body) = response.into_parts();
             let body = body.collect().await.map_err(|error| format!("{error:?}"))?.to_bytes();
             Ok(Answer { status: parts.status, headers: parts.headers, body })

@@ -65,7 +65,12 @@ impl Platform {
     /// Starts one on what an earlier one has left.
     pub async fn start_in(folder: TempDir) -> Self {
         let simulator = Sim::start(SimConfig {
-            tokens: vec![TokenConfig { token: TOKEN.into(), user: None, scopes: None, bases: None }],
+            tokens: vec![TokenConfig {
+                token: TOKEN.into(),
+                user: None,
+                scopes: None,
+                bases: None,
+            }],
             limits: LimitConfig::off(),
             ..SimConfig::default()
         });
@@ -74,7 +79,8 @@ impl Platform {
         let mut config = Config::default();
         config.node.state.clone_from(&state);
         let policies = folder.path().join("policies");
-        config.node.policies = if policies.is_dir() { policies } else { repository().join("policies") };
+        config.node.policies =
+            if policies.is_dir() { policies } else { repository().join("policies") };
         config.log.output = LogOutput::File;
         for address in [
             &mut config.listeners.gateway,
@@ -86,7 +92,8 @@ impl Platform {
         for host in ["api.airtable.com", "content.airtable.com"] {
             config.overrides.insert(host.into(), format!("http://{}", simulator.addr()));
         }
-        let node = Node::start(config, Some(&components()), |_, _| {}).await.expect("the node starts");
+        let node =
+            Node::start(config, Some(&components()), |_, _| {}).await.expect("the node starts");
         let connection = Connection { base: BASE.into(), table: TABLE.into(), token: TOKEN.into() };
         let ready = node.bootstrap(Some(connection)).await.expect("the first user is made");
         Self { ready, simulator, node, state, folder }
@@ -140,8 +147,9 @@ impl Platform {
 /// The folder of the built components.
 #[must_use]
 pub fn components() -> PathBuf {
-    let folder = std::env::var_os("AIRHOST_COMPONENTS")
-        .expect("AIRHOST_COMPONENTS names the folder of built components: run `cargo xtask test system`");
+    let folder = std::env::var_os("AIRHOST_COMPONENTS").expect(
+        "AIRHOST_COMPONENTS names the folder of built components: run `cargo xtask test system`",
+    );
     PathBuf::from(folder)
 }
 

@@ -1,7 +1,9 @@
 //! A new revision under load, and revisions that must be refused.
 
 use airhost_control::api::DeployEvent;
-use airhost_system_tests::{Answer, BASE, Load, Platform, TABLE, component, guest, pack, with_manifest};
+use airhost_system_tests::{
+    Answer, BASE, Load, Platform, TABLE, component, guest, pack, with_manifest,
+};
 
 fn records() -> String {
     format!("/v0/{BASE}/{TABLE}?maxRecords=1")
@@ -21,14 +23,17 @@ async fn no_request_fails_while_the_connector_is_swapped() {
     assert_eq!(first.status, 200, "{first:?}");
 
     let load = Load::start(&client, &records(), 64, judge);
-    let before = platform.admin().get::<airhost_control::api::NodeStatus>("/v1/status").await.unwrap();
+    let before =
+        platform.admin().get::<airhost_control::api::NodeStatus>("/v1/status").await.unwrap();
     let changed = with_manifest(
         &component("airtable-connector"),
         |text| text.replace("description = \"", "description = \"Changed. "),
         &[],
     );
     let event = platform.deploy(changed, false).await;
-    let DeployEvent::Deployed { service, revision, replaced, .. } = event else { panic!("{event:?}") };
+    let DeployEvent::Deployed { service, revision, replaced, .. } = event else {
+        panic!("{event:?}")
+    };
     let report = load.stop().await;
 
     assert_eq!(service.as_str(), "airtable-connector");
@@ -36,9 +41,14 @@ async fn no_request_fails_while_the_connector_is_swapped() {
     assert_eq!(replaced, old);
     assert_eq!(report.broken, Vec::<String>::new());
     // Fair limits may tell a client to come back; nothing else than an answer may be seen.
-    assert!(report.seen.keys().all(|status| status == "200" || status == "429"), "{:?}", report.seen);
+    assert!(
+        report.seen.keys().all(|status| status == "200" || status == "429"),
+        "{:?}",
+        report.seen
+    );
     assert!(report.answers() > 64, "{report:?}");
-    let after = platform.admin().get::<airhost_control::api::NodeStatus>("/v1/status").await.unwrap();
+    let after =
+        platform.admin().get::<airhost_control::api::NodeStatus>("/v1/status").await.unwrap();
     let after = after.services.iter().find(|one| one.name == service).unwrap();
     assert_eq!(after.revision, Some(revision));
     platform.stop().await;
@@ -71,7 +81,9 @@ async fn what_is_wrong_is_refused_with_a_sentence_and_the_old_revision_serves_on
 
     let more = with_manifest(
         &connector,
-        |text| text.replacen("[[egress]]", "[[egress]]\nhost = \"evil.example.com\"\n\n[[egress]]", 1),
+        |text| {
+            text.replacen("[[egress]]", "[[egress]]\nhost = \"evil.example.com\"\n\n[[egress]]", 1)
+        },
         &[],
     );
     let (code, message) = refused(&platform, more).await;

@@ -32,8 +32,20 @@ routes:
 "#;
 
 /// Paths of the hostile guest.
-const DEEDS: &[&str] =
-    &["trap", "loop", "memory", "stack", "no-response", "headers", "bad-header", "status", "endless", "log", "huge", "unfinished"];
+const DEEDS: &[&str] = &[
+    "trap",
+    "loop",
+    "memory",
+    "stack",
+    "no-response",
+    "headers",
+    "bad-header",
+    "status",
+    "endless",
+    "log",
+    "huge",
+    "unfinished",
+];
 
 fn judge(answer: &Answer) -> String {
     answer.status.as_u16().to_string()

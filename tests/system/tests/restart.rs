@@ -24,7 +24,8 @@ async fn two_nodes_do_not_share_a_state_folder() {
     let platform = Platform::start().await;
     let mut config = airhost_node::config::Config::default();
     config.node.state = platform.state().to_owned();
-    let error = airhost_node::Node::start(config, None, |_, _| {}).await.expect_err("the folder is taken");
+    let error =
+        airhost_node::Node::start(config, None, |_, _| {}).await.expect_err("the folder is taken");
     assert!(error.to_string().contains("another node uses the state folder"), "{error}");
     platform.stop().await;
 }

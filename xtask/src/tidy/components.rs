@@ -5,11 +5,21 @@ use anyhow::Result;
 use crate::layout;
 
 /// What every component folder has.
-const REQUIRED: &[&str] = &["Cargo.toml", "service.toml", "README.md", "src/lib.rs", "src/handlers.rs"];
+const REQUIRED: &[&str] =
+    &["Cargo.toml", "service.toml", "README.md", "src/lib.rs", "src/handlers.rs"];
 /// One of these holds the rules.
 const RULES: &[&str] = &["src/domain.rs", "src/domain"];
 /// What else it may have.
-const ALLOWED: &[&str] = &["Cargo.toml", "service.toml", "README.md", "src", "migrations", "tests", "pact", "openapi.json"];
+const ALLOWED: &[&str] = &[
+    "Cargo.toml",
+    "service.toml",
+    "README.md",
+    "src",
+    "migrations",
+    "tests",
+    "pact",
+    "openapi.json",
+];
 /// Most lines of `src/lib.rs`: the export and the route table.
 const MOST_OF_LIB: usize = 120;
 
@@ -42,7 +52,8 @@ pub(super) fn check() -> Result<Vec<String>> {
 fn lib_is_short(folder: &Path, name: &str) -> Result<Option<String>> {
     let Ok(text) = fs::read_to_string(folder.join("src/lib.rs")) else { return Ok(None) };
     let lines = text.lines().take_while(|line| !line.starts_with("#[cfg(test)]")).count();
-    Ok((lines > MOST_OF_LIB).then(|| format!("components/{name}/src/lib.rs has {lines} lines, {MOST_OF_LIB} at most")))
+    Ok((lines > MOST_OF_LIB)
+        .then(|| format!("components/{name}/src/lib.rs has {lines} lines, {MOST_OF_LIB} at most")))
 }
 
 /// No component depends on another one, nor on a crate of the host.
@@ -53,6 +64,8 @@ fn leans_on_sdk_alone(folder: &Path, name: &str) -> Result<Vec<String>> {
         .lines()
         .filter(foreign)
         .filter(|line| !line.trim_start().starts_with("path = \"src"))
-        .map(|line| format!("components/{name}/Cargo.toml leans on more than the SDK: {}", line.trim()))
+        .map(|line| {
+            format!("components/{name}/Cargo.toml leans on more than the SDK: {}", line.trim())
+        })
         .collect())
 }

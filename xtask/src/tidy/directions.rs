@@ -51,7 +51,9 @@ pub(super) fn check() -> Result<Vec<String>> {
                 Some(own) => {
                     for other in &used {
                         if floor(other).is_some_and(|floor| floor >= own) {
-                            wrong.push(format!("{name} must not lean on {other}, which is not below it"));
+                            wrong.push(format!(
+                                "{name} must not lean on {other}, which is not below it"
+                            ));
                         }
                     }
                 }
@@ -64,7 +66,10 @@ pub(super) fn check() -> Result<Vec<String>> {
         }
         for (engine, owners) in CONFINED {
             if in_host && used.contains(engine) && !owners.contains(&name) {
-                wrong.push(format!("{name} must not use {engine}; that is for {}", owners.join(", ")));
+                wrong.push(format!(
+                    "{name} must not use {engine}; that is for {}",
+                    owners.join(", ")
+                ));
             }
         }
     }

@@ -39,14 +39,18 @@ pub(super) fn check() -> Result<Vec<String>> {
 /// Words in back ticks that are paths of the repository, without patterns and placeholders.
 fn quoted(line: &str) -> impl Iterator<Item = &str> {
     line.split('`').skip(1).step_by(2).filter(|word| {
-        TOPS.iter().any(|top| word.starts_with(top)) && !word.contains(['<', '*', '{', ' ', '…', '$'])
+        TOPS.iter().any(|top| word.starts_with(top))
+            && !word.contains(['<', '*', '{', ' ', '…', '$'])
     })
 }
 
 /// Relative targets of links.
 fn linked(line: &str) -> impl Iterator<Item = &str> {
     line.split("](").skip(1).filter_map(|rest| rest.split(')').next()).filter(|target| {
-        !target.contains("://") && !target.starts_with('#') && !target.starts_with('/') && !target.is_empty()
+        !target.contains("://")
+            && !target.starts_with('#')
+            && !target.starts_with('/')
+            && !target.is_empty()
     })
 }
 

@@ -40,7 +40,15 @@ pub(crate) fn run(global: &Global, options: &Options) -> Result<()> {
             "digest": revision,
         }));
     }
-    progress.step("artifact", &format!("{} · {} KiB · sha256:{}", file.display(), bytes.len().div_ceil(1024), revision.short()));
+    progress.step(
+        "artifact",
+        &format!(
+            "{} · {} KiB · sha256:{}",
+            file.display(),
+            bytes.len().div_ceil(1024),
+            revision.short()
+        ),
+    );
     progress.done("built");
     Ok(())
 }
@@ -48,13 +56,14 @@ pub(crate) fn run(global: &Global, options: &Options) -> Result<()> {
 /// Builds the artifact of a folder; answers its file and content.
 pub(crate) fn build(options: &Options, progress: &Progress) -> Result<(PathBuf, Vec<u8>)> {
     let folder = &options.folder;
-    let manifest = Manifest::load(&folder.join("service.toml")).map_err(airhost_core::Error::from)?;
+    let manifest =
+        Manifest::load(&folder.join("service.toml")).map_err(airhost_core::Error::from)?;
     let component = match &options.component {
         Some(file) => file.clone(),
         None => toolchain::compile(folder, &manifest, progress)?,
     };
-    let component =
-        std::fs::read(&component).with_context(|| format!("cannot read {}", component.display()))?;
+    let component = std::fs::read(&component)
+        .with_context(|| format!("cannot read {}", component.display()))?;
     progress.step("pack", "manifest, migrations, API, schemas");
     let schemas = match &options.schemas {
         Some(folder) => folder.clone(),
@@ -67,15 +76,18 @@ pub(crate) fn build(options: &Options, progress: &Progress) -> Result<(PathBuf, 
     }
     let bytes = Artifact::pack(&component, &contents).map_err(airhost_core::Error::from)?;
     check(&bytes)?;
-    let output = options.output.clone().unwrap_or_else(|| folder.join(format!("{}.wasm", manifest.name)));
-    std::fs::write(&output, &bytes).with_context(|| format!("cannot write {}", output.display()))?;
+    let output =
+        options.output.clone().unwrap_or_else(|| folder.join(format!("{}.wasm", manifest.name)));
+    std::fs::write(&output, &bytes)
+        .with_context(|| format!("cannot write {}", output.display()))?;
     Ok((output, bytes))
 }
 
 /// Packs a manifest into a component that has none.
 pub(crate) fn with_manifest(component: &[u8], manifest: &Path) -> Result<Vec<u8>> {
     let manifest = Manifest::load(manifest).map_err(airhost_core::Error::from)?;
-    let artifact = Artifact::with_manifest(component, manifest).map_err(airhost_core::Error::from)?;
+    let artifact =
+        Artifact::with_manifest(component, manifest).map_err(airhost_core::Error::from)?;
     Ok(artifact.bytes().to_vec())
 }
 

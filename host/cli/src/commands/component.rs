@@ -41,7 +41,8 @@ pub(crate) fn run(global: &Global, command: &Command) -> Result<()> {
     };
     let imports = names(&mut artifact.imports().iter().map(|import| &import.interface));
     let exports = names(&mut artifact.exports().iter());
-    let migrations: Vec<String> = artifact.migrations().iter().map(|migration| migration.file_name()).collect();
+    let migrations: Vec<String> =
+        artifact.migrations().iter().map(|migration| migration.file_name()).collect();
     let problems: Vec<String> = findings.iter().map(ToString::to_string).collect();
     if global.json {
         return output::json(&json!({
@@ -56,7 +57,11 @@ pub(crate) fn run(global: &Global, command: &Command) -> Result<()> {
             "manifest": manifest.to_toml(),
         }));
     }
-    output::line(&format!("{} · sha256:{digest} · {} KiB", manifest.name, bytes.len().div_ceil(1024)));
+    output::line(&format!(
+        "{} · sha256:{digest} · {} KiB",
+        manifest.name,
+        bytes.len().div_ceil(1024)
+    ));
     list("imports", &imports);
     list("exports", &exports);
     list("migrations", &migrations);

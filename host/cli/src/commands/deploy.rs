@@ -27,7 +27,8 @@ pub(crate) struct Options {
 }
 
 pub(crate) async fn run(global: &Global, options: &Options) -> Result<()> {
-    let mut file = std::fs::read(&options.file).with_context(|| format!("cannot read {}", options.file.display()))?;
+    let mut file = std::fs::read(&options.file)
+        .with_context(|| format!("cannot read {}", options.file.display()))?;
     if let Some(manifest) = &options.manifest {
         file = super::build::with_manifest(&file, manifest)?;
     }
@@ -35,7 +36,13 @@ pub(crate) async fn run(global: &Global, options: &Options) -> Result<()> {
 }
 
 /// Deploys an artifact and shows each step.
-pub(crate) async fn deploy(client: &Client, file: Vec<u8>, grant: bool, dry_run: bool, as_json: bool) -> Result<()> {
+pub(crate) async fn deploy(
+    client: &Client,
+    file: Vec<u8>,
+    grant: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> Result<()> {
     let progress = Progress::new(as_json);
     let mut refused = None;
     let mut ended = false;
@@ -47,16 +54,27 @@ pub(crate) async fn deploy(client: &Client, file: Vec<u8>, grant: bool, dry_run:
             }
             match serde_json::from_slice(line) {
                 Ok(DeployEvent::Step { step, detail }) => progress.step(name(step), &detail),
-                Ok(DeployEvent::Deployed { service, revision, replaced, live_after_ms, .. }) => {
+                Ok(DeployEvent::Deployed {
+                    service, revision, replaced, live_after_ms, ..
+                }) => {
                     ended = true;
-                    let old = replaced.map_or_else(String::new, |old| format!(", {} has drained", old.short()));
-                    progress.step("live", &format!("{service} {} after {live_after_ms} ms{old}", revision.short()));
+                    let old = replaced
+                        .map_or_else(String::new, |old| format!(", {} has drained", old.short()));
+                    progress.step(
+                        "live",
+                        &format!("{service} {} after {live_after_ms} ms{old}", revision.short()),
+                    );
                 }
                 Ok(DeployEvent::Checked { service, revision }) => {
                     ended = true;
-                    progress.step("checked", &format!("{service} {}: nothing was changed", revision.short()));
+                    progress.step(
+                        "checked",
+                        &format!("{service} {}: nothing was changed", revision.short()),
+                    );
                 }
-                Ok(DeployEvent::Refused { code, message, remedy }) => refused = Some((code, message, remedy)),
+                Ok(DeployEvent::Refused { code, message, remedy }) => {
+                    refused = Some((code, message, remedy))
+                }
                 Err(_) => {}
             }
             true
@@ -65,7 +83,9 @@ pub(crate) async fn deploy(client: &Client, file: Vec<u8>, grant: bool, dry_run:
     match refused {
         Some((code, message, remedy)) => Err(anyhow!("refused: {message} ({code})\n  {remedy}")),
         None if ended => Ok(()),
-        None => Err(anyhow!("the node went away during the deploy; `airhost status` shows which revision serves")),
+        None => Err(anyhow!(
+            "the node went away during the deploy; `airhost status` shows which revision serves"
+        )),
     }
 }
 

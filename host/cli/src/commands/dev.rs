@@ -29,8 +29,12 @@ const IGNORED: &[&str] = &["target", "build", "node_modules", "__pycache__", ".g
 
 pub(crate) async fn run(global: &Global, options: Options) -> Result<()> {
     let client = global.client()?;
-    let folder = options.folder.canonicalize().with_context(|| format!("cannot find {}", options.folder.display()))?;
-    let manifest = Manifest::load(&folder.join("service.toml")).map_err(airhost_core::Error::from)?;
+    let folder = options
+        .folder
+        .canonicalize()
+        .with_context(|| format!("cannot find {}", options.folder.display()))?;
+    let manifest =
+        Manifest::load(&folder.join("service.toml")).map_err(airhost_core::Error::from)?;
     let (_watcher, mut changes) = watch(&folder)?;
     let mut stop = super::up::Signals::new()?;
     turn(global, &client, &folder).await;
@@ -90,12 +94,15 @@ fn watch(folder: &Path) -> Result<(RecommendedWatcher, mpsc::Receiver<()>)> {
         let concerns = |path: &PathBuf| {
             let inside = path.strip_prefix(&root).unwrap_or(path);
             let first = inside.components().next().and_then(|part| part.as_os_str().to_str());
-            !first.is_some_and(|first| IGNORED.contains(&first)) && path.extension().is_none_or(|end| end != "wasm")
+            !first.is_some_and(|first| IGNORED.contains(&first))
+                && path.extension().is_none_or(|end| end != "wasm")
         };
         if !event.kind.is_access() && event.paths.iter().any(concerns) {
             drop(changed.try_send(()));
         }
     })?;
-    watcher.watch(folder, RecursiveMode::Recursive).with_context(|| format!("cannot watch {}", folder.display()))?;
+    watcher
+        .watch(folder, RecursiveMode::Recursive)
+        .with_context(|| format!("cannot watch {}", folder.display()))?;
     Ok((watcher, changes))
 }

@@ -85,13 +85,16 @@ fn kernel() -> Finding {
     finding(
         "kernel",
         Verdict::Notice,
-        format!("Linux {release}: fresh instances cost three times as much before 6.7; `auto` uses warm ones"),
+        format!(
+            "Linux {release}: fresh instances cost three times as much before 6.7; `auto` uses warm ones"
+        ),
     )
 }
 
 /// A dirty page that was swapped out would not be reset.
 fn swap() -> Finding {
-    let areas = fs::read_to_string("/proc/swaps").unwrap_or_default().lines().count().saturating_sub(1);
+    let areas =
+        fs::read_to_string("/proc/swaps").unwrap_or_default().lines().count().saturating_sub(1);
     if areas == 0 {
         return finding("swap", Verdict::Good, "off".to_owned());
     }
@@ -107,7 +110,11 @@ fn open_files() -> Finding {
     if limit >= 4096 {
         return finding("open files", Verdict::Good, format!("up to {limit}"));
     }
-    finding("open files", Verdict::Notice, format!("only {limit}: `ulimit -n 65536` allows more connections"))
+    finding(
+        "open files",
+        Verdict::Notice,
+        format!("only {limit}: `ulimit -n 65536` allows more connections"),
+    )
 }
 
 /// Each instance reserves 4 GiB of address space.
@@ -117,7 +124,10 @@ fn address_space() -> Finding {
         Some(bytes) => finding(
             "address space",
             Verdict::Bad,
-            format!("limited to {} GiB: instances reserve 4 GiB each; `ulimit -v unlimited`", bytes >> 30),
+            format!(
+                "limited to {} GiB: instances reserve 4 GiB each; `ulimit -v unlimited`",
+                bytes >> 30
+            ),
         ),
     }
 }
@@ -148,11 +158,18 @@ async fn node(global: &Global, config: &Config) -> Vec<Finding> {
     };
     match status {
         Ok(status) => {
-            let mut findings =
-                vec![finding("node", Verdict::Good, format!("{} runs, version {}", status.node, status.version))];
+            let mut findings = vec![finding(
+                "node",
+                Verdict::Good,
+                format!("{} runs, version {}", status.node, status.version),
+            )];
             for service in status.services.iter().filter(|service| !service.ready) {
                 let reason = service.reason.as_deref().unwrap_or("it does not say why");
-                findings.push(finding("service", Verdict::Bad, format!("{} is not ready: {reason}", service.name)));
+                findings.push(finding(
+                    "service",
+                    Verdict::Bad,
+                    format!("{} is not ready: {reason}", service.name),
+                ));
             }
             findings
         }
@@ -163,7 +180,11 @@ async fn node(global: &Global, config: &Config) -> Vec<Finding> {
             }
             let listeners = &config.listeners;
             let ports = [listeners.gateway, listeners.admin, listeners.observability];
-            let mut findings = vec![finding("node", Verdict::Notice, "none runs with this state folder".to_owned())];
+            let mut findings = vec![finding(
+                "node",
+                Verdict::Notice,
+                "none runs with this state folder".to_owned(),
+            )];
             findings.extend(ports.into_iter().filter_map(taken));
             findings
         }
@@ -175,7 +196,9 @@ fn taken(address: SocketAddr) -> Option<Finding> {
     Some(finding(
         "port",
         Verdict::Bad,
-        format!("{address} cannot be had ({error}): stop what uses it, or choose another in airhost.toml"),
+        format!(
+            "{address} cannot be had ({error}): stop what uses it, or choose another in airhost.toml"
+        ),
     ))
 }
 
@@ -183,7 +206,11 @@ fn taken(address: SocketAddr) -> Option<Finding> {
 fn guest_target() -> Finding {
     let rustc = std::process::Command::new("rustc").args(["--print", "sysroot"]).output();
     let Ok(sysroot) = rustc else {
-        return finding("rust", Verdict::Notice, "rustc is not there: services cannot be built here".to_owned());
+        return finding(
+            "rust",
+            Verdict::Notice,
+            "rustc is not there: services cannot be built here".to_owned(),
+        );
     };
     let sysroot = PathBuf::from(String::from_utf8_lossy(&sysroot.stdout).trim());
     if sysroot.join("lib/rustlib/wasm32-wasip2").is_dir() {

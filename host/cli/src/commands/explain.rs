@@ -31,7 +31,12 @@ pub(crate) fn run(global: &Global, options: &Options) -> Result<()> {
 }
 
 fn show(code: &Code) -> Result<()> {
-    output::line(&format!("{} ({}, answered as HTTP {})", code.code, code.class.as_str(), status(code)));
+    output::line(&format!(
+        "{} ({}, answered as HTTP {})",
+        code.code,
+        code.class.as_str(),
+        status(code)
+    ));
     output::line(&format!("  means: {}", code.meaning));
     output::line(&format!("  to do: {}", code.remedy));
     Ok(())

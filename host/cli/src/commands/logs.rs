@@ -22,7 +22,10 @@ pub(crate) struct Options {
 pub(crate) async fn run(global: &Global, options: &Options) -> Result<()> {
     let mut path = format!("/v1/logs?last={}&follow={}", options.last, options.follow);
     if let Some(service) = &options.service {
-        path += &format!("&service={}", url::form_urlencoded::byte_serialize(service.as_bytes()).collect::<String>());
+        path += &format!(
+            "&service={}",
+            url::form_urlencoded::byte_serialize(service.as_bytes()).collect::<String>()
+        );
     }
     let client = global.client()?;
     client

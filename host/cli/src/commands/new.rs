@@ -37,7 +37,10 @@ enum Language {
 pub(crate) fn run(global: &Global, options: &Options) -> Result<()> {
     let folder = options.path.join(options.name.as_str());
     if folder.exists() {
-        bail!("{} is there already: choose another name, or another folder with --path", folder.display());
+        bail!(
+            "{} is there already: choose another name, or another folder with --path",
+            folder.display()
+        );
     }
     let files = match options.lang {
         Language::Rust => sources::rust(options.name.as_str(), in_repository(&options.path)),
@@ -47,7 +50,8 @@ pub(crate) fn run(global: &Global, options: &Options) -> Result<()> {
     for Source { path, content } in files {
         let path = folder.join(path);
         if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+            fs::create_dir_all(parent)
+                .with_context(|| format!("cannot make {}", parent.display()))?;
         }
         fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
     }
@@ -57,15 +61,21 @@ pub(crate) fn run(global: &Global, options: &Options) -> Result<()> {
     let shown = folder.display();
     output::line(&format!("made {shown}\n"));
     match options.lang {
-        Language::Rust => output::line(&format!("  cd {shown} && cargo test     # its tests, without a host")),
+        Language::Rust => {
+            output::line(&format!("  cd {shown} && cargo test     # its tests, without a host"))
+        }
         Language::Python => output::line("  pip install componentize-py"),
         Language::Js => output::line(&format!("  cd {shown} && npm install")),
     }
-    output::line(&format!("  airhost dev {shown}       # builds, deploys to the running node, and again at every change"));
+    output::line(&format!(
+        "  airhost dev {shown}       # builds, deploys to the running node, and again at every change"
+    ));
     Ok(())
 }
 
 /// Whether the folder is the components folder of this repository, whose workspace takes it in.
 fn in_repository(path: &Path) -> bool {
-    fs::read_to_string(path.join("Cargo.toml")).is_ok_and(|text| text.contains("members = [\"*\"")) && path.join("sdk").is_dir() && path.join(TEMPLATE).is_dir()
+    fs::read_to_string(path.join("Cargo.toml")).is_ok_and(|text| text.contains("members = [\"*\""))
+        && path.join("sdk").is_dir()
+        && path.join(TEMPLATE).is_dir()
 }

@@ -21,8 +21,17 @@ pub(crate) async fn run(global: &Global) -> Result<()> {
         output::line(&format!("  {purpose:15}{address}"));
     }
     output::line("");
-    let columns =
-        ["SERVICE", "REVISION", "STATE", "INSTANCES", "BUSY", "QUEUED", "REQUESTS", "FAULTS", "GENERATION"];
+    let columns = [
+        "SERVICE",
+        "REVISION",
+        "STATE",
+        "INSTANCES",
+        "BUSY",
+        "QUEUED",
+        "REQUESTS",
+        "FAULTS",
+        "GENERATION",
+    ];
     let rows = status.services.iter().map(row).collect();
     let columns = columns.map(str::to_owned).to_vec();
     output::table(&Table { columns, rows }, false)

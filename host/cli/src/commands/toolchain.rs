@@ -29,7 +29,8 @@ pub(crate) fn compile(folder: &Path, manifest: &Manifest, progress: &Progress) -
 
 fn rust(folder: &Path, progress: &Progress) -> Result<PathBuf> {
     progress.step("compile", "cargo build --release --target wasm32-wasip2");
-    let arguments = ["build", "--release", "--target", TARGET, "--message-format", "json-render-diagnostics"];
+    let arguments =
+        ["build", "--release", "--target", TARGET, "--message-format", "json-render-diagnostics"];
     let output = Command::new("cargo")
         .args(arguments)
         .current_dir(folder)
@@ -45,10 +46,17 @@ fn rust(folder: &Path, progress: &Progress) -> Result<PathBuf> {
     let artifacts = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let files = artifacts.filter_map(|message| {
         let files = message["filenames"].as_array()?;
-        files.iter().filter_map(Value::as_str).find(|file| file.ends_with(".wasm")).map(PathBuf::from)
+        files
+            .iter()
+            .filter_map(Value::as_str)
+            .find(|file| file.ends_with(".wasm"))
+            .map(PathBuf::from)
     });
     files.last().with_context(|| {
-        format!("{} makes no component: its Cargo.toml needs `crate-type = [\"cdylib\"]` under [lib]", folder.display())
+        format!(
+            "{} makes no component: its Cargo.toml needs `crate-type = [\"cdylib\"]` under [lib]",
+            folder.display()
+        )
     })
 }
 
@@ -67,7 +75,20 @@ fn javascript(folder: &Path, manifest: &Manifest, progress: &Progress) -> Result
     progress.step("compile", "jco componentize");
     let file = output(folder, manifest)?;
     let mut command = Command::new("npx");
-    command.args(["jco", "componentize", "app.js", "--wit", "wit", "--world-name", "service", "--backend", "quickjs", "-o"]).arg(&file);
+    command
+        .args([
+            "jco",
+            "componentize",
+            "app.js",
+            "--wit",
+            "wit",
+            "--world-name",
+            "service",
+            "--backend",
+            "quickjs",
+            "-o",
+        ])
+        .arg(&file);
     run(folder, command, "jco: `npm install` in the service's folder")?;
     Ok(file)
 }
@@ -81,7 +102,8 @@ fn output(folder: &Path, manifest: &Manifest) -> Result<PathBuf> {
 }
 
 fn run(folder: &Path, mut command: Command, needs: &str) -> Result<()> {
-    let status = command.current_dir(folder).status().with_context(|| format!("this needs {needs}"))?;
+    let status =
+        command.current_dir(folder).status().with_context(|| format!("this needs {needs}"))?;
     if !status.success() {
         bail!("the service does not compile");
     }

@@ -53,7 +53,9 @@ pub(crate) async fn run(global: &Global, options: Options) -> Result<()> {
 
     let simulator = match config.airtable.live {
         true => None,
-        false => Some(super::sim::for_platform(options.bases.as_deref(), &simulated(&config)).await?),
+        false => {
+            Some(super::sim::for_platform(options.bases.as_deref(), &simulated(&config)).await?)
+        }
     };
     if let Some(simulator) = &simulator {
         let base = format!("http://{}", simulator.addr());
@@ -61,7 +63,9 @@ pub(crate) async fn run(global: &Global, options: Options) -> Result<()> {
             config.overrides.insert(host.to_owned(), base.clone());
         }
     }
-    let start = Node::start(config, options.components.as_deref(), |what, detail| progress.step(what, detail));
+    let start = Node::start(config, options.components.as_deref(), |what, detail| {
+        progress.step(what, detail)
+    });
     let node = tokio::select! {
         node = start => node?,
         () = stop.next() => return Ok(()),
@@ -75,7 +79,11 @@ pub(crate) async fn run(global: &Global, options: Options) -> Result<()> {
         }
     };
     progress.done("ready");
-    if global.json { output::line(&serde_json::to_string(&ready)?) } else { introduce(&ready, simulator.as_ref()) }
+    if global.json {
+        output::line(&serde_json::to_string(&ready)?)
+    } else {
+        introduce(&ready, simulator.as_ref())
+    }
 
     stop.next().await;
     let progress = Progress::new(global.json);
@@ -125,7 +133,10 @@ pub(crate) struct Signals {
 impl Signals {
     pub(crate) fn new() -> Result<Self> {
         let listen = |kind| signal(kind).context("cannot listen for signals");
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+        })
     }
 
     pub(crate) async fn next(&mut self) {
@@ -143,7 +154,10 @@ fn introduce(ready: &Ready, simulator: Option<&Sim>) {
         String::new(),
         format!("  gateway        {gateway}   (API reference: {gateway}/docs)"),
         format!("  observability  {observability}/metrics"),
-        format!("  admin          {admin}   (token in {}/admin.json; `airhost status`)", state.display()),
+        format!(
+            "  admin          {admin}   (token in {}/admin.json; `airhost status`)",
+            state.display()
+        ),
         format!("  state          {}   (log: {}/airhost.log)", state.display(), state.display()),
     ];
     if let Some(simulator) = simulator {
@@ -161,7 +175,9 @@ fn introduce(ready: &Ready, simulator: Option<&Sim>) {
         lines.push(format!("  token          {token}   (shown once)"));
     }
     if let (Some(token), Some(base), Some(table)) = (token, base, table) {
-        let path: String = url::form_urlencoded::byte_serialize(table.as_bytes()).collect::<String>().replace('+', "%20");
+        let path: String = url::form_urlencoded::byte_serialize(table.as_bytes())
+            .collect::<String>()
+            .replace('+', "%20");
         lines.extend([
             String::new(),
             "  Try it:".to_owned(),
@@ -181,4 +197,3 @@ fn introduce(ready: &Ready, simulator: Option<&Sim>) {
         output::line(&line);
     }
 }
-

@@ -33,7 +33,7 @@ use crate::upgrade::UpgradeRequest;
 /// Idle connections kept for each host.
 const IDLE_PER_HOST: usize = 32;
 /// Shorter than what most servers keep, so that a connection is seldom closed under a request.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Head of an answer, in bytes.
 const HEAD_BYTES: usize = 64 << 10;
 
@@ -109,14 +109,40 @@ impl Outside {
             request.headers_mut().insert(header::UPGRADE, upgrade.protocol);
         }
         *request.version_mut() = http::Version::HTTP_11;
-        let sent = tokio::time::timeout_at(way.deadline.instant(), client.request(request)).await;
+        let again = repeatable(&request);
+        let answered = async {
+            let first = match client.request(request).await {
+                Ok(response) => return Ok(response),
+                Err(error) => refused(&error),
+            };
+            match again {
+                Some(request) if codes::CALL_RESET.is(&first) => {
+                    client.request(request).await.map_err(|error| refused(&error))
+                }
+                _ => Err(first),
+            }
+        };
+        let sent = tokio::time::timeout_at(way.deadline.instant(), answered).await;
         let response =
-            sent.map_err(|_| codes::DEADLINE_EXCEEDED.error("the host did not answer in time"))?;
-        let response = response.map_err(|error| refused(&error))?;
+            sent.map_err(|_| codes::DEADLINE_EXCEEDED.error("the host did not answer in time"))??;
         Ok(response.map(|body| {
             Body::stream(AnswerBody { body, deadline: way.deadline, timer: None, _permit: permit })
         }))
     }
+}
+
+/// The same request once more, if it does no harm: the host may have closed a kept connection at
+/// the very moment it was used (RFC 9110, section 9.2.2).
+fn repeatable(request: &Request<Body>) -> Option<Request<Body>> {
+    if !request.method().is_safe() || !matches!(request.body(), Body::Empty) {
+        return None;
+    }
+    let mut again = Request::new(Body::Empty);
+    *again.method_mut() = request.method().clone();
+    *again.uri_mut() = request.uri().clone();
+    *again.version_mut() = request.version();
+    *again.headers_mut() = request.headers().clone();
+    Some(again)
 }
 
 fn tls(roots: &Roots) -> std::result::Result<ClientConfig, RootsError> {

@@ -5,6 +5,10 @@
 //! ago, so that no window of that length ever has more than `rate` calls. A call that is counted
 //! by several limits (a base's and a token's) goes when all of them allow it, and counts in all
 //! of them at once.
+//!
+//! The host counts a call when it arrives there, which is at some time between its departure and
+//! its answer. So a call counts from its answer on, and meanwhile as if it had arrived late: two
+//! calls that are a second apart here are so there too.
 
 mod queue;
 
@@ -28,6 +32,8 @@ const MAX_KEYS: usize = 16_384;
 const MAX_LOG: u32 = 256;
 /// What is added to `per`: calls do not all take the same time to arrive.
 const MARGIN: Duration = Duration::from_millis(10);
+/// A call that is not answered counts as having arrived so long after it went.
+const ARRIVAL: Duration = Duration::from_millis(500);
 /// Longest rest that a `Retry-After` of the host is believed for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
 
@@ -61,17 +67,25 @@ pub(crate) struct Paced {
     pub(crate) retry_after: Duration,
 }
 
+/// A call that went.
+#[derive(Debug)]
+struct Counted {
+    id: u64,
+    /// When the host has counted it at the latest.
+    at: Instant,
+}
+
 /// The past of one key.
 #[derive(Debug, Default)]
 struct Bucket {
-    /// The last calls, at most the limit's rate.
-    calls: VecDeque<Instant>,
+    /// The last calls, at most the limit's rate, by when they count.
+    calls: VecDeque<Counted>,
     paused_until: Option<Instant>,
 }
 
 impl Bucket {
-    /// When the `nth` call from now (0 is the next) may go at the earliest.
-    fn ready_at(&self, limit: &Limit, mut nth: usize, now: Instant) -> Instant {
+    /// When the `nth` call from now (0 is the next) may go, as `calls` count by then.
+    fn ready_at(&self, limit: &Limit, mut nth: usize, now: Instant, calls: Calls) -> Instant {
         let rate = limit.rate as usize;
         let mut later = Duration::ZERO;
         while nth >= rate {
@@ -80,22 +94,53 @@ impl Bucket {
         }
         let place = self.calls.len() + nth;
         let by_rate = match place.checked_sub(rate).and_then(|place| self.calls.get(place)) {
-            Some(before) => *before + limit.per + MARGIN,
+            Some(before) => calls.count(before.at, now) + limit.per + MARGIN,
             None => now,
         };
         by_rate.max(self.paused_until.unwrap_or(now)).max(now) + later
     }
 
-    fn take(&mut self, limit: &Limit, now: Instant) {
+    fn take(&mut self, limit: &Limit, id: u64, now: Instant) {
         if self.calls.len() >= limit.rate as usize {
             self.calls.pop_front();
         }
-        self.calls.push_back(now);
+        self.insert(Counted { id, at: now + ARRIVAL });
+    }
+
+    /// The call has been answered: it arrived by now.
+    fn answered(&mut self, id: u64, now: Instant) {
+        if let Some(place) = self.calls.iter().position(|call| call.id == id && call.at > now) {
+            self.calls.remove(place);
+            self.insert(Counted { id, at: now });
+        }
+    }
+
+    fn insert(&mut self, call: Counted) {
+        let place = self.calls.partition_point(|before| before.at <= call.at);
+        self.calls.insert(place, call);
     }
 
     fn is_stale(&self, limit: &Limit, now: Instant) -> bool {
-        self.calls.back().is_none_or(|last| now.duration_since(*last) > limit.per + MARGIN)
+        self.calls.back().is_none_or(|last| now.duration_since(last.at) > limit.per + MARGIN)
             && self.paused_until.is_none_or(|until| until <= now)
+    }
+}
+
+/// How calls under way count.
+#[derive(Clone, Copy, Debug)]
+enum Calls {
+    /// As if they arrived late: for what is sure.
+    Late,
+    /// As if they were answered now: for what is possible.
+    Answered,
+}
+
+impl Calls {
+    fn count(self, at: Instant, now: Instant) -> Instant {
+        match self {
+            Self::Late => at,
+            Self::Answered => at.min(now),
+        }
     }
 }
 
@@ -123,14 +168,15 @@ impl Pacer {
         Arc::new(Self { limits, state: Mutex::default(), changed: Notify::new() })
     }
 
-    /// Waits until a call may go, and counts it. `keys` are in the order of the limits.
+    /// Waits until a call may go, and counts it. `keys` are in the order of the limits. The turn
+    /// is to be dropped when the call is answered, or has failed.
     pub(crate) async fn acquire(
         self: &Arc<Self>,
         keys: Vec<Key>,
         tenant: &str,
         priority: Priority,
         deadline: Deadline,
-    ) -> Result<(), Paced> {
+    ) -> Result<Turn, Paced> {
         let (mut granted, id) = {
             let mut state = self.state.lock();
             let now = Instant::now();
@@ -145,13 +191,14 @@ impl Pacer {
             state.pump(&self.limits, now);
             (granted, id)
         };
+        let turn = |keys| Turn { pacer: Arc::clone(self), keys, id };
         if granted.try_recv().is_ok() {
-            return Ok(());
+            return Ok(turn(keys));
         }
         let place = Place { pacer: self, keys, id };
         self.drive();
         match tokio::time::timeout_at(deadline.instant(), granted).await {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => Ok(turn(place.keys.clone())),
             // The sender is dropped only with the pacer, which this call holds.
             Ok(Err(_)) | Err(_) => {
                 let state = self.state.lock();
@@ -234,7 +281,7 @@ impl State {
             .iter()
             .find(|(lane, _)| lane == keys)
             .map_or(0, |(_, lane)| lane.ahead(tenant, priority));
-        ready_at(&self.buckets, limits, keys, ahead, now)
+        ready_at(&self.buckets, limits, keys, ahead, now, Calls::Answered)
     }
 
     fn enqueue(&mut self, keys: Vec<Key>, tenant: &str, priority: Priority, waiter: Waiter) {
@@ -267,16 +314,17 @@ impl State {
             let mut went = false;
             for _ in 0..self.lanes.len() {
                 let Some((keys, mut lane)) = self.lanes.pop_front() else { break };
-                let ready = ready_at(&self.buckets, limits, &keys, 0, now);
+                let ready = ready_at(&self.buckets, limits, &keys, 0, now, Calls::Late);
                 if ready > now {
                     next = Some(next.map_or(ready, |next| next.min(ready)));
                 } else if let Some(waiter) = lane.pop() {
                     self.waiting -= 1;
                     went = true;
+                    let id = waiter.id();
                     if waiter.grant() {
                         for key in &keys {
                             if let Some(limit) = limits.get(usize::from(key.0)) {
-                                self.bucket(limits, key, now).take(limit, now);
+                                self.bucket(limits, key, now).take(limit, id, now);
                             }
                         }
                     }
@@ -298,15 +346,41 @@ fn ready_at(
     keys: &[Key],
     nth: usize,
     now: Instant,
+    calls: Calls,
 ) -> Instant {
     let ready = |key: &Key| {
         let limit = limits.get(usize::from(key.0))?;
         Some(match buckets.get(key) {
-            Some(bucket) => bucket.ready_at(limit, nth, now),
-            None => Bucket::default().ready_at(limit, nth, now),
+            Some(bucket) => bucket.ready_at(limit, nth, now, calls),
+            None => Bucket::default().ready_at(limit, nth, now, calls),
         })
     };
     keys.iter().filter_map(ready).max().unwrap_or(now)
+}
+
+/// A call that may go, until it is answered.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Turn {
+    pacer: Arc<Pacer>,
+    keys: Vec<Key>,
+    id: u64,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        let mut state = self.pacer.state.lock();
+        for key in &self.keys {
+            if let Some(bucket) = state.buckets.get_mut(key) {
+                bucket.answered(self.id, now);
+            }
+        }
+        // Those that wait may go earlier than it seemed.
+        if state.driven {
+            self.pacer.changed.notify_one();
+        }
+    }
 }
 
 /// A call's place in the queue, given up when the call is dropped.

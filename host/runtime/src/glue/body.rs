@@ -84,10 +84,7 @@ pub(crate) fn into_vec(bytes: Bytes) -> Vec<u8> {
 /// A body that is fed by a writer, and the writer; at most `limit` bytes.
 pub(crate) fn pipe(limit: u64) -> (BodyWriter, PipedBody) {
     let (sender, receiver) = mpsc::channel(WRITES_AHEAD);
-    (
-        BodyWriter { pieces: Some(sender), left: limit },
-        PipedBody { pieces: receiver, ended: false },
-    )
+    (BodyWriter { pieces: Some(sender), left: limit }, PipedBody { pieces: receiver, ended: false })
 }
 
 /// A body whose pieces come from a [`BodyWriter`]. It ends well only if the writer says so.
@@ -115,7 +112,9 @@ impl http_body::Body for PipedBody {
             }
             None => {
                 self.ended = true;
-                Poll::Ready(Some(Err(BodyError::Truncated("the writer was dropped before it finished".into()))))
+                Poll::Ready(Some(Err(BodyError::Truncated(
+                    "the writer was dropped before it finished".into(),
+                ))))
             }
         }
     }
@@ -163,7 +162,9 @@ impl HostBodyWriter for State {
         if size > writer.left {
             // Dropping the sender without an end resets the stream.
             writer.pieces = None;
-            return Err(codes::GUEST_OUTPUT.error("the body is larger than limits.stream-output").into());
+            return Err(codes::GUEST_OUTPUT
+                .error("the body is larger than limits.stream-output")
+                .into());
         }
         if pieces.send(Piece::Data(Bytes::from(chunk))).await.is_err() {
             writer.pieces = None;
@@ -173,8 +174,13 @@ impl HostBodyWriter for State {
         Ok(())
     }
 
-    async fn finish(&mut self, this: Resource<BodyWriter>, trailers: Vec<fields::Field>) -> Answer<()> {
-        let trailers = if trailers.is_empty() { None } else { Some(fields::response_fields(trailers)?) };
+    async fn finish(
+        &mut self,
+        this: Resource<BodyWriter>,
+        trailers: Vec<fields::Field>,
+    ) -> Answer<()> {
+        let trailers =
+            if trailers.is_empty() { None } else { Some(fields::response_fields(trailers)?) };
         let writer = self.table.get_mut(&this)?;
         let Some(pieces) = writer.pieces.take() else {
             return Err(codes::RESPONSE_STARTED.error("the body has ended").into());

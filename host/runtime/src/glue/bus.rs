@@ -7,10 +7,16 @@ use super::{Answer, sql::Transaction};
 use crate::{bindings::imports::pyairtable::events::bus as wit, state::State};
 
 impl wit::Host for State {
-    async fn publish(&mut self, event: wit::Event, tx: Option<Resource<Transaction>>) -> Answer<String> {
+    async fn publish(
+        &mut self,
+        event: wit::Event,
+        tx: Option<Resource<Transaction>>,
+    ) -> Answer<String> {
         let tx = self.transaction(tx.as_ref())?;
         let Some(outbox) = &self.service.environment.outbox else {
-            return Err(codes::IMPORT_DENIED.error("the manifest has no `out` under [events]").into());
+            return Err(codes::IMPORT_DENIED
+                .error("the manifest has no `out` under [events]")
+                .into());
         };
         let event = airhost_events::Event {
             topic: event.topic,

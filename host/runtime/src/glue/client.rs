@@ -61,16 +61,23 @@ impl Incoming {
 
 impl State {
     /// The call that a guest asks for, or why it may not make it.
-    pub(crate) fn outgoing(&mut self, outgoing: Outgoing, body: Option<Body>) -> airhost_core::Result<Call> {
+    pub(crate) fn outgoing(
+        &mut self,
+        outgoing: Outgoing,
+        body: Option<Body>,
+    ) -> airhost_core::Result<Call> {
         if self.call.open_writes > 0 {
-            return Err(codes::TX_OPEN.error("a write transaction is open; commit it before calling others"));
+            return Err(codes::TX_OPEN
+                .error("a write transaction is open; commit it before calling others"));
         }
         let context = &self.call.context;
         if context.depth >= CallContext::MAX_DEPTH {
             return Err(codes::CALL_DEPTH.error("more than 16 calls are nested in one another"));
         }
-        let invalid = |what: &str| codes::CALL_INVALID.error(format!("the call's {what} is not valid"));
-        let method = Method::from_bytes(outgoing.method.as_bytes()).map_err(|_| invalid("method"))?;
+        let invalid =
+            |what: &str| codes::CALL_INVALID.error(format!("the call's {what} is not valid"));
+        let method =
+            Method::from_bytes(outgoing.method.as_bytes()).map_err(|_| invalid("method"))?;
         if method == Method::CONNECT {
             return Err(invalid("method"));
         }
@@ -163,14 +170,21 @@ impl wit::Host for State {
         Ok(self.push(pending)?)
     }
 
-    async fn start_streaming(&mut self, outgoing: Outgoing) -> Answer<(Resource<BodyWriter>, Resource<Pending>)> {
+    async fn start_streaming(
+        &mut self,
+        outgoing: Outgoing,
+    ) -> Answer<(Resource<BodyWriter>, Resource<Pending>)> {
         let (writer, body) = body::pipe(self.service.limits.stream_output);
         let call = self.outgoing(outgoing, Some(Body::stream(body)))?;
         let pending = self.begin(call)?;
         Ok((self.push(writer)?, self.push(pending)?))
     }
 
-    async fn wait_any(&mut self, calls: Vec<Resource<Pending>>, timeout_ms: u64) -> wasmtime::Result<Vec<u32>> {
+    async fn wait_any(
+        &mut self,
+        calls: Vec<Resource<Pending>>,
+        timeout_ms: u64,
+    ) -> wasmtime::Result<Vec<u32>> {
         let table = &mut self.table;
         let ready = poll_fn(|context| {
             let mut ready = Vec::new();
@@ -204,7 +218,11 @@ impl HostIncoming for State {
         Ok(self.table.get(&this)?.parts.status.as_u16())
     }
 
-    fn header(&mut self, this: Resource<Incoming>, name: String) -> wasmtime::Result<Option<String>> {
+    fn header(
+        &mut self,
+        this: Resource<Incoming>,
+        name: String,
+    ) -> wasmtime::Result<Option<String>> {
         Ok(fields::joined(&self.table.get(&this)?.parts.headers, &name))
     }
 
@@ -216,7 +234,9 @@ impl HostIncoming for State {
         let body = std::mem::take(&mut self.table.get_mut(&this)?.body);
         match body::body_in(self, body, MAX_ANSWER).await {
             Ok(body) => Ok(body),
-            Err(super::Fault::Error(error)) => Ok(BodyIn::Chunks(self.push(body::BodyReader::failed(error))?)),
+            Err(super::Fault::Error(error)) => {
+                Ok(BodyIn::Chunks(self.push(body::BodyReader::failed(error))?))
+            }
             Err(super::Fault::Trap(trap)) => Err(trap),
         }
     }
@@ -244,7 +264,9 @@ impl HostPending for State {
                 Ok(answer) => pending.answer = Answered::Ready(answer),
                 Err(oneshot::error::TryRecvError::Empty) => return Ok(None),
                 Err(oneshot::error::TryRecvError::Closed) => {
-                    pending.answer = Answered::Ready(Err(codes::CALL_RESET.error("the call ended without an answer")));
+                    pending.answer = Answered::Ready(Err(
+                        codes::CALL_RESET.error("the call ended without an answer")
+                    ));
                 }
             }
         }

@@ -36,7 +36,9 @@ impl call::Host for State {
 
     async fn assume(&mut self, jwt: String) -> Answer<call::Principal> {
         let Some(verifier) = self.service.environment.verifier.clone() else {
-            return Err(codes::PRINCIPAL_DENIED.error("the service may not set the principal").into());
+            return Err(codes::PRINCIPAL_DENIED
+                .error("the service may not set the principal")
+                .into());
         };
         let principal = Arc::new(verifier.verify(&jwt).await?);
         self.call.context.tenant = Some(principal.tenant.clone());
@@ -105,7 +107,14 @@ impl cache::Host for State {
         Ok(self.service.cache.get(self.cache_scope(scope), key).map(|value| value.to_vec()))
     }
 
-    fn put(&mut self, scope: Scope, key: String, value: Vec<u8>, ttl_ms: u64, tags: Vec<String>) -> Answer<()> {
+    fn put(
+        &mut self,
+        scope: Scope,
+        key: String,
+        value: Vec<u8>,
+        ttl_ms: u64,
+        tags: Vec<String>,
+    ) -> Answer<()> {
         let scope = self.cache_scope(scope);
         Ok(self.service.cache.put(scope, key, value.into(), Duration::from_millis(ttl_ms), tags)?)
     }

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use airhost_core::codes;
-use airhost_crypto::{compression as native_compression, hash as native_hash, password::Passwords, signature as native_signature};
+use airhost_crypto::{
+    compression as native_compression, hash as native_hash, password::Passwords,
+    signature as native_signature,
+};
 
 use super::Answer;
 use crate::{
@@ -24,7 +27,12 @@ impl hash::Host for State {
         Ok(native_hash::digest(hash_algorithm(algorithm), &data))
     }
 
-    fn hmac(&mut self, algorithm: hash::Algorithm, key: Vec<u8>, data: Vec<u8>) -> wasmtime::Result<Vec<u8>> {
+    fn hmac(
+        &mut self,
+        algorithm: hash::Algorithm,
+        key: Vec<u8>,
+        data: Vec<u8>,
+    ) -> wasmtime::Result<Vec<u8>> {
         Ok(native_hash::hmac(hash_algorithm(algorithm), &key, &data))
     }
 
@@ -89,7 +97,12 @@ impl compression::Host for State {
         Ok(native_compression::compress(format(with), data).await?)
     }
 
-    async fn decompress(&mut self, with: compression::Format, data: Vec<u8>, max: u64) -> Answer<Vec<u8>> {
+    async fn decompress(
+        &mut self,
+        with: compression::Format,
+        data: Vec<u8>,
+        max: u64,
+    ) -> Answer<Vec<u8>> {
         Ok(native_compression::decompress(format(with), data, max).await?)
     }
 }

@@ -14,7 +14,9 @@ pub(crate) type Field = (String, String);
 
 /// The fields of a guest's response, with the code of a response that is not valid.
 pub(crate) fn response_fields(fields: Vec<Field>) -> Result<HeaderMap, Error> {
-    to_map(fields, |reason| codes::RESPONSE_INVALID.error(format!("the response's headers: {reason}")))
+    to_map(fields, |reason| {
+        codes::RESPONSE_INVALID.error(format!("the response's headers: {reason}"))
+    })
 }
 
 /// The fields of a guest's call.
@@ -103,10 +105,22 @@ mod tests {
 
     #[test]
     fn what_is_not_the_guests_is_refused_or_left_out() {
-        let map = response_fields(fields(&[("X-A", "1"), ("x-a", "2"), ("content-length", "9"), ("date", "x")])).unwrap();
+        let map = response_fields(fields(&[
+            ("X-A", "1"),
+            ("x-a", "2"),
+            ("content-length", "9"),
+            ("date", "x"),
+        ]))
+        .unwrap();
         assert_eq!(map.len(), 2);
         assert_eq!(joined(&map, "x-a").as_deref(), Some("1, 2"));
-        for bad in [("connection", "close"), ("transfer-encoding", "chunked"), ("a b", "1"), ("x", "a\nb"), ("", "")] {
+        for bad in [
+            ("connection", "close"),
+            ("transfer-encoding", "chunked"),
+            ("a b", "1"),
+            ("x", "a\nb"),
+            ("", ""),
+        ] {
             let error = response_fields(fields(&[bad])).unwrap_err();
             assert_eq!(error.code, "response.invalid", "{bad:?}");
             assert_eq!(request_fields(fields(&[bad])).unwrap_err().code, "call.invalid");

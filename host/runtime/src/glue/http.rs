@@ -10,7 +10,9 @@ use super::{
     fields::{self, Field},
 };
 use crate::{
-    bindings::imports::pyairtable::service::http::{self as wit, BodyIn, HostRequest, HostResponder},
+    bindings::imports::pyairtable::service::http::{
+        self as wit, BodyIn, HostRequest, HostResponder,
+    },
     state::{Handling, State},
 };
 
@@ -78,7 +80,11 @@ impl HostRequest for State {
         Ok(self.call.context.route.as_ref().map(|route| route.params.clone()).unwrap_or_default())
     }
 
-    fn header(&mut self, this: Resource<Request>, name: String) -> wasmtime::Result<Option<String>> {
+    fn header(
+        &mut self,
+        this: Resource<Request>,
+        name: String,
+    ) -> wasmtime::Result<Option<String>> {
         Ok(fields::joined(&self.request(&this)?.parts.headers, &name))
     }
 
@@ -93,7 +99,8 @@ impl HostRequest for State {
 
     fn content_length(&mut self, this: Resource<Request>) -> wasmtime::Result<Option<u64>> {
         let request = self.request(&this)?;
-        Ok(content_length(&request.parts.headers).or_else(|| http_body::Body::size_hint(&request.body).exact()))
+        Ok(content_length(&request.parts.headers)
+            .or_else(|| http_body::Body::size_hint(&request.body).exact()))
     }
 
     async fn body(&mut self, this: Resource<Request>) -> wasmtime::Result<BodyIn> {
@@ -102,7 +109,9 @@ impl HostRequest for State {
         match body::body_in(self, body, limit).await {
             Ok(body) => Ok(body),
             // The contract has no error here: the guest reads it from the body.
-            Err(super::Fault::Error(error)) => Ok(BodyIn::Chunks(self.push(body::BodyReader::failed(error))?)),
+            Err(super::Fault::Error(error)) => {
+                Ok(BodyIn::Chunks(self.push(body::BodyReader::failed(error))?))
+            }
             Err(super::Fault::Trap(trap)) => Err(trap),
         }
     }
@@ -120,13 +129,19 @@ impl HostRequest for State {
 }
 
 impl HostResponder for State {
-    fn start(&mut self, this: Resource<Responder>, status: u16, headers: Vec<Field>) -> Answer<Resource<BodyWriter>> {
+    fn start(
+        &mut self,
+        this: Resource<Responder>,
+        status: u16,
+        headers: Vec<Field>,
+    ) -> Answer<Resource<BodyWriter>> {
         let limit = self.service.limits.stream_output;
         let handling = self.handling(this.rep())?;
         let Some(respond) = handling.respond.take() else {
             return Err(codes::RESPONSE_STARTED.error("the response was started before").into());
         };
-        let head = check_status(status).and_then(|status| Ok((status, fields::response_fields(headers)?)));
+        let head =
+            check_status(status).and_then(|status| Ok((status, fields::response_fields(headers)?)));
         let (status, headers) = match head {
             Ok(head) => head,
             Err(error) => {

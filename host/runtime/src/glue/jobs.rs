@@ -31,7 +31,11 @@ impl State {
 }
 
 impl wit::Host for State {
-    async fn put(&mut self, spec: wit::JobSpec, tx: Option<Resource<Transaction>>) -> Answer<String> {
+    async fn put(
+        &mut self,
+        spec: wit::JobSpec,
+        tx: Option<Resource<Transaction>>,
+    ) -> Answer<String> {
         let tx = self.transaction(tx.as_ref())?;
         let spec = JobSpec {
             kind: spec.kind,

@@ -9,7 +9,9 @@ use bytes::Bytes;
 
 use super::{Answer, body::into_vec, millis};
 use crate::{
-    bindings::imports::pyairtable::storage::kv::{self as wit, Algorithm, Bucket, Entry, Mutation, Verdict},
+    bindings::imports::pyairtable::storage::kv::{
+        self as wit, Algorithm, Bucket, Entry, Mutation, Verdict,
+    },
     state::State,
 };
 
@@ -28,7 +30,10 @@ impl State {
     /// `<service>/<tenant>/`. A call without a tenant has a scope of its own, with nothing between
     /// the slashes; no tenant can be named so that it falls into another's.
     fn scope(&self) -> String {
-        scope(self.service.name.as_str(), self.call.context.tenant.as_ref().map(|tenant| tenant.as_str()))
+        scope(
+            self.service.name.as_str(),
+            self.call.context.tenant.as_ref().map(|tenant| tenant.as_str()),
+        )
     }
 
     fn key(&self, key: &str) -> airhost_core::Result<String> {
@@ -51,7 +56,11 @@ fn ttl(millis: Option<u64>) -> Option<Duration> {
 }
 
 fn entry(entry: kv::Entry) -> Entry {
-    Entry { value: into_vec(entry.value), version: entry.version, expires_in_ms: entry.expires_in.map(millis) }
+    Entry {
+        value: into_vec(entry.value),
+        version: entry.version,
+        expires_in_ms: entry.expires_in.map(millis),
+    }
 }
 
 fn algorithm(algorithm: Algorithm) -> kv::Algorithm {
@@ -84,7 +93,10 @@ impl wit::Host for State {
         value: Vec<u8>,
         ttl_ms: Option<u64>,
     ) -> Answer<u64> {
-        Ok(self.kv()?.compare_and_set(&self.key(&key)?, expected, value.into(), ttl(ttl_ms)).await?)
+        Ok(self
+            .kv()?
+            .compare_and_set(&self.key(&key)?, expected, value.into(), ttl(ttl_ms))
+            .await?)
     }
 
     async fn delete(&mut self, key: String) -> Answer<bool> {
@@ -99,7 +111,11 @@ impl wit::Host for State {
         Ok(self.kv()?.expire(&self.key(&key)?, ttl(ttl_ms)).await?)
     }
 
-    async fn atomic(&mut self, checks: Vec<(String, Option<u64>)>, mutations: Vec<Mutation>) -> Answer<()> {
+    async fn atomic(
+        &mut self,
+        checks: Vec<(String, Option<u64>)>,
+        mutations: Vec<Mutation>,
+    ) -> Answer<()> {
         let checks = checks
             .into_iter()
             .map(|(key, version)| Ok((self.key(&key)?, version)))
@@ -108,9 +124,11 @@ impl wit::Host for State {
             .into_iter()
             .map(|mutation| {
                 Ok(match mutation {
-                    Mutation::Set((key, value, millis)) => {
-                        kv::Mutation::Set { key: self.key(&key)?, value: value.into(), ttl: ttl(millis) }
-                    }
+                    Mutation::Set((key, value, millis)) => kv::Mutation::Set {
+                        key: self.key(&key)?,
+                        value: value.into(),
+                        ttl: ttl(millis),
+                    },
                     Mutation::Delete(key) => kv::Mutation::Delete { key: self.key(&key)? },
                     Mutation::Add((key, delta, millis)) => {
                         kv::Mutation::Add { key: self.key(&key)?, delta, ttl: ttl(millis) }
@@ -161,14 +179,28 @@ impl wit::Host for State {
     }
 
     async fn range(&mut self, key: String, start: u64, max: u32) -> Answer<Vec<Vec<u8>>> {
-        Ok(self.kv()?.range(&self.key(&key)?, start, max).await?.into_iter().map(into_vec).collect())
+        Ok(self
+            .kv()?
+            .range(&self.key(&key)?, start, max)
+            .await?
+            .into_iter()
+            .map(into_vec)
+            .collect())
     }
 
-    async fn scan(&mut self, prefix: String, after: Option<String>, max: u32) -> Answer<Vec<String>> {
+    async fn scan(
+        &mut self,
+        prefix: String,
+        after: Option<String>,
+        max: u32,
+    ) -> Answer<Vec<String>> {
         let scope = self.scope();
         let after = after.map(|after| format!("{scope}{after}"));
         let keys = self.kv()?.scan(&format!("{scope}{prefix}"), after.as_deref(), max).await?;
-        Ok(keys.into_iter().filter_map(|key| key.strip_prefix(&scope).map(ToOwned::to_owned)).collect())
+        Ok(keys
+            .into_iter()
+            .filter_map(|key| key.strip_prefix(&scope).map(ToOwned::to_owned))
+            .collect())
     }
 }
 

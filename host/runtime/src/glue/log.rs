@@ -9,7 +9,12 @@ use crate::{
 };
 
 impl wit::Host for State {
-    fn write(&mut self, level: WitLevel, message: String, fields: Vec<(String, String)>) -> wasmtime::Result<()> {
+    fn write(
+        &mut self,
+        level: WitLevel,
+        message: String,
+        fields: Vec<(String, String)>,
+    ) -> wasmtime::Result<()> {
         let level = match level {
             WitLevel::Trace => Level::TRACE,
             WitLevel::Debug => Level::DEBUG,
@@ -19,7 +24,15 @@ impl wit::Host for State {
         };
         if level <= LevelFilter::current() {
             let context = &self.call.context;
-            log::write(&self.service, &context.correlation, Some(context), level, "log", &message, &fields);
+            log::write(
+                &self.service,
+                &context.correlation,
+                Some(context),
+                level,
+                "log",
+                &message,
+                &fields,
+            );
         }
         Ok(())
     }

@@ -8,10 +8,16 @@ use super::{Answer, sql::Transaction};
 use crate::{bindings::imports::pyairtable::mail::mailer as wit, state::State};
 
 impl wit::Host for State {
-    async fn send(&mut self, message: wit::Message, tx: Option<Resource<Transaction>>) -> Answer<String> {
+    async fn send(
+        &mut self,
+        message: wit::Message,
+        tx: Option<Resource<Transaction>>,
+    ) -> Answer<String> {
         let tx = self.transaction(tx.as_ref())?;
         let Some(mailer) = &self.service.environment.mailer else {
-            return Err(codes::IMPORT_DENIED.error("the manifest has no `mail` under [grants]").into());
+            return Err(codes::IMPORT_DENIED
+                .error("the manifest has no `mail` under [grants]")
+                .into());
         };
         let attachment = |it: wit::Attachment| Attachment {
             filename: it.filename,

@@ -71,8 +71,17 @@ impl wit::Host for State {
         Ok(self.vault(&name)?.sign(self.owner(), &name, algorithm(with), &message).await?)
     }
 
-    async fn verify(&mut self, name: String, with: Algorithm, message: Vec<u8>, signature: Vec<u8>) -> Answer<bool> {
-        Ok(self.vault(&name)?.verify(self.owner(), &name, algorithm(with), &message, &signature).await?)
+    async fn verify(
+        &mut self,
+        name: String,
+        with: Algorithm,
+        message: Vec<u8>,
+        signature: Vec<u8>,
+    ) -> Answer<bool> {
+        Ok(self
+            .vault(&name)?
+            .verify(self.owner(), &name, algorithm(with), &message, &signature)
+            .await?)
     }
 
     async fn mac(&mut self, name: String, with: Algorithm, message: Vec<u8>) -> Answer<Vec<u8>> {

@@ -96,7 +96,8 @@ impl wit::Host for State {
             Access::Read => sql::Access::Read,
             Access::Write => sql::Access::Write,
         };
-        let tx: Arc<dyn sql::Transaction> = database.begin(access, self.call.context.deadline).await?.into();
+        let tx: Arc<dyn sql::Transaction> =
+            database.begin(access, self.call.context.deadline).await?.into();
         self.call.transactions += 1;
         if access == sql::Access::Write {
             self.call.open_writes += 1;
@@ -106,12 +107,22 @@ impl wit::Host for State {
 }
 
 impl HostTransaction for State {
-    async fn query(&mut self, this: Resource<Transaction>, statement: String, params: Vec<Value>) -> Answer<Rows> {
+    async fn query(
+        &mut self,
+        this: Resource<Transaction>,
+        statement: String,
+        params: Vec<Value>,
+    ) -> Answer<Rows> {
         let tx = Arc::clone(&self.table.get(&this)?.tx);
         Ok(to_rows(tx.query(&statement, to_params(params)).await?))
     }
 
-    async fn execute(&mut self, this: Resource<Transaction>, statement: String, params: Vec<Value>) -> Answer<u64> {
+    async fn execute(
+        &mut self,
+        this: Resource<Transaction>,
+        statement: String,
+        params: Vec<Value>,
+    ) -> Answer<u64> {
         let tx = Arc::clone(&self.table.get(&this)?.tx);
         Ok(tx.execute(&statement, to_params(params)).await?)
     }
@@ -120,7 +131,9 @@ impl HostTransaction for State {
         let transaction = self.table.get(&this)?;
         let tx = Arc::clone(&transaction.tx);
         if transaction.hosts {
-            return Err(codes::TX_OPEN.error("the host commits this transaction when `consume` returns").into());
+            return Err(codes::TX_OPEN
+                .error("the host commits this transaction when `consume` returns")
+                .into());
         }
         let stored = match (reply, &self.call.idempotency) {
             (Some(reply), Some(token)) => {
@@ -152,7 +165,9 @@ impl HostTransaction for State {
         let transaction = self.table.get(&this)?;
         let tx = Arc::clone(&transaction.tx);
         if transaction.hosts {
-            return Err(codes::TX_OPEN.error("answer `retry` to roll back the host's transaction").into());
+            return Err(codes::TX_OPEN
+                .error("answer `retry` to roll back the host's transaction")
+                .into());
         }
         self.close(&this)?;
         Ok(tx.rollback().await?)
@@ -172,7 +187,9 @@ pub(crate) fn to_stored(response: &airhost_core::Response) -> StoredResponse {
     StoredResponse {
         status: response.status().as_u16(),
         headers: headers
-            .map(|(name, value)| (name.as_str().to_owned(), bytes::Bytes::copy_from_slice(value.as_bytes())))
+            .map(|(name, value)| {
+                (name.as_str().to_owned(), bytes::Bytes::copy_from_slice(value.as_bytes()))
+            })
             .collect(),
         body: match response.body() {
             airhost_core::Body::Bytes(bytes) => bytes.clone(),

@@ -1,5 +1,12 @@
 //! A runtime with guests, and calls to them.
-#![allow(dead_code, unreachable_pub, missing_docs, missing_debug_implementations, reason = "each test binary uses a part of it")]
+#![allow(
+    clippy::expect_used,
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    missing_debug_implementations,
+    reason = "each test binary uses a part of it"
+)]
 
 use std::{
     collections::HashMap,
@@ -8,10 +15,13 @@ use std::{
 };
 
 use airhost_core::{
-    Body, Call, CallContext, Caller, Deadline, Dispatch, Error, Principal, Request, Response, Result, Revision,
-    ServiceName, Target, Tenant, codes,
+    Body, Call, CallContext, Caller, Deadline, Dispatch, Error, Principal, Request, Response,
+    Result, Revision, ServiceName, Target, Tenant, codes,
 };
-use airhost_runtime::{Activation, CacheKey, Config, Deployment, Instances, Language, Limits, Loaded, Pool, Runtime, ServiceEnvironment};
+use airhost_runtime::{
+    Activation, CacheKey, Config, Deployment, Instances, Language, Limits, Loaded, Pool, Runtime,
+    ServiceEnvironment,
+};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -35,7 +45,9 @@ impl Dispatch for Outbound {
         let handler = self.handlers.lock().get(name.as_str()).cloned();
         match handler {
             Some(handler) => handler(call).await,
-            None => self.runtime.get().and_then(Weak::upgrade).expect("a runtime").dispatch(call).await,
+            None => {
+                self.runtime.get().and_then(Weak::upgrade).expect("a runtime").dispatch(call).await
+            }
         }
     }
 }
@@ -74,7 +86,8 @@ impl Host {
     }
 
     pub fn deployment(&self, name: &str, guest: &str) -> Deployment {
-        let component = Bytes::from(std::fs::read(airhost_test_guests::guest(guest)).expect("a guest"));
+        let component =
+            Bytes::from(std::fs::read(airhost_test_guests::guest(guest)).expect("a guest"));
         Deployment {
             service: service(name),
             revision: Revision::of(&component),
@@ -90,7 +103,12 @@ impl Host {
         self.runtime.load(deployment).await.expect("a component that loads")
     }
 
-    pub async fn deploy_with(&self, name: &str, guest: &str, change: impl FnOnce(&mut Deployment)) -> Activation {
+    pub async fn deploy_with(
+        &self,
+        name: &str,
+        guest: &str,
+        change: impl FnOnce(&mut Deployment),
+    ) -> Activation {
         let mut deployment = self.deployment(name, guest);
         change(&mut deployment);
         let loaded = self.load(deployment).await;

@@ -99,7 +99,11 @@ async fn secrets_go_where_the_rules_say_and_nowhere_else() {
         ("https://example.com/", vec![]),
     ] {
         let mut call = fixture.call(url, &scope);
-        fixture.injector.inject(&mut call, &fixture.rules.iter().collect::<Vec<_>>()).await.unwrap();
+        fixture
+            .injector
+            .inject(&mut call, &fixture.rules.iter().collect::<Vec<_>>())
+            .await
+            .unwrap();
         let got: BTreeMap<_, _> = call
             .request
             .headers()
@@ -137,19 +141,35 @@ async fn what_is_missing_is_named_by_its_rule() {
         (&[("secret-scope", "c3")], &codes::SECRETS_VALUE),
     ] {
         let mut call = fixture.call("https://api.airtable.com/", scope);
-        let error = fixture.injector.inject(&mut call, &fixture.rules.iter().collect::<Vec<_>>()).await.unwrap_err();
+        let error = fixture
+            .injector
+            .inject(&mut call, &fixture.rules.iter().collect::<Vec<_>>())
+            .await
+            .unwrap_err();
         assert!(code.is(&error), "{scope:?}: {error}");
         assert!(error.message.contains("`authorization` for `api.airtable.com`"), "{error}");
         assert!(!error.message.contains("lines"));
     }
     let mut other = fixture.call("https://api.airtable.com/", &[("secret-scope", "c1")]);
     other.context.tenant = Some(Tenant::new("t2"));
-    let error = fixture.injector.inject(&mut other, &fixture.rules.iter().collect::<Vec<_>>()).await.unwrap_err();
+    let error = fixture
+        .injector
+        .inject(&mut other, &fixture.rules.iter().collect::<Vec<_>>())
+        .await
+        .unwrap_err();
     assert!(codes::SECRETS_NOT_FOUND.is(&error), "another tenant's secret: {error}");
     other.context.tenant = None;
-    let error = fixture.injector.inject(&mut other, &fixture.rules.iter().collect::<Vec<_>>()).await.unwrap_err();
+    let error = fixture
+        .injector
+        .inject(&mut other, &fixture.rules.iter().collect::<Vec<_>>())
+        .await
+        .unwrap_err();
     assert!(codes::TENANT_MISSING.is(&error));
     other.context.caller = Caller::Public;
-    let error = fixture.injector.inject(&mut other, &fixture.rules.iter().collect::<Vec<_>>()).await.unwrap_err();
+    let error = fixture
+        .injector
+        .inject(&mut other, &fixture.rules.iter().collect::<Vec<_>>())
+        .await
+        .unwrap_err();
     assert!(codes::SECRETS_DENIED.is(&error));
 }

@@ -30,7 +30,8 @@ pub(super) fn rust(name: &str, in_repository: bool) -> Vec<Source> {
     let mut files = below(&RUST, "");
     for file in &mut files {
         if let Ok(text) = std::str::from_utf8(&file.content) {
-            file.content = text.replace(NAME, name).replace(DATABASE, &name.replace('-', "_")).into_bytes();
+            file.content =
+                text.replace(NAME, name).replace(DATABASE, &name.replace('-', "_")).into_bytes();
         }
     }
     if in_repository {
@@ -48,19 +49,27 @@ pub(super) fn rust(name: &str, in_repository: bool) -> Vec<Source> {
 
 /// A service in Python.
 pub(super) fn python(name: &str) -> Vec<Source> {
-    foreign(name, "python", &[
-        ("app.py", include_str!("templates/app.py")),
-        ("README.md", include_str!("templates/README-python.md")),
-    ])
+    foreign(
+        name,
+        "python",
+        &[
+            ("app.py", include_str!("templates/app.py")),
+            ("README.md", include_str!("templates/README-python.md")),
+        ],
+    )
 }
 
 /// A service in JavaScript.
 pub(super) fn javascript(name: &str) -> Vec<Source> {
-    foreign(name, "javascript", &[
-        ("app.js", include_str!("templates/app.js")),
-        ("package.json", include_str!("templates/package.json")),
-        ("README.md", include_str!("templates/README-js.md")),
-    ])
+    foreign(
+        name,
+        "javascript",
+        &[
+            ("app.js", include_str!("templates/app.js")),
+            ("package.json", include_str!("templates/package.json")),
+            ("README.md", include_str!("templates/README-js.md")),
+        ],
+    )
 }
 
 fn foreign(name: &str, language: &str, sources: &[(&str, &str)]) -> Vec<Source> {
@@ -79,10 +88,11 @@ fn foreign(name: &str, language: &str, sources: &[(&str, &str)]) -> Vec<Source> 
         })
         .collect();
     // Tools of other languages look for packages in `wit/deps`.
-    files.extend(contracts().into_iter().map(|file| Source {
-        path: file.path.replacen("wit/", "wit/deps/", 1),
-        ..file
-    }));
+    files.extend(
+        contracts()
+            .into_iter()
+            .map(|file| Source { path: file.path.replacen("wit/", "wit/deps/", 1), ..file }),
+    );
     files
 }
 
@@ -96,7 +106,10 @@ fn contracts() -> Vec<Source> {
 /// The workspace of a service that stands alone.
 fn workspace() -> String {
     WORKSPACE
-        .replace("members = [\"*\", \"sdk/macros\"]", "members = [\"vendor/sdk\", \"vendor/sdk/macros\"]")
+        .replace(
+            "members = [\"*\", \"sdk/macros\"]",
+            "members = [\"vendor/sdk\", \"vendor/sdk/macros\"]",
+        )
         .replace("path = \"sdk\"", "path = \"vendor/sdk\"")
         .replace("path = \"sdk/macros\"", "path = \"vendor/sdk/macros\"")
 }

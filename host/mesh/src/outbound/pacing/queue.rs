@@ -21,6 +21,10 @@ impl Waiter {
         (Self { id, go }, granted)
     }
 
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
     /// Lets it go. False if it has given up.
     pub(crate) fn grant(self) -> bool {
         self.go.send(()).is_ok()

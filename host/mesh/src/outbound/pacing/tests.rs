@@ -206,3 +206,44 @@ fn large_rates_keep_short_logs() {
     assert!(f64::from(limit.rate) / limit.per.as_secs_f64() > 990.0);
     assert!(f64::from(limit.rate) / limit.per.as_secs_f64() <= 1000.0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_arrive_late_are_a_second_apart_there_too() {
+    let pacer = airtable();
+    let arrived: Arc<Mutex<Vec<Instant>>> = Arc::default();
+    let mut random = StdRng::seed_from_u64(7);
+    let mut tasks = Vec::new();
+    for _ in 0..60 {
+        let (pacer, arrived) = (Arc::clone(&pacer), Arc::clone(&arrived));
+        let there = Duration::from_millis(random.random_range(0..300));
+        let back = Duration::from_millis(random.random_range(0..150));
+        tasks.push(tokio::spawn(async move {
+            let turn = pacer.acquire(keys("app", "pat"), "t", Priority::Normal, long()).await;
+            tokio::time::sleep(there).await;
+            arrived.lock().push(Instant::now());
+            tokio::time::sleep(back).await;
+            drop(turn.unwrap());
+        }));
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_paced(&mut arrived.lock(), 5, SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_takes_long_does_not_hold_the_others_up() {
+    let pacer = airtable();
+    let began = Instant::now();
+    let mut under_way = Vec::new();
+    for _ in 0..6 {
+        under_way.push(pacer.acquire(keys("app", "pat"), "t", Priority::Normal, long()).await);
+    }
+    assert_eq!(began.elapsed(), ARRIVAL + SECOND + MARGIN);
+    // Answered now, they had arrived before all the same.
+    under_way.clear();
+    for _ in 0..4 {
+        pacer.acquire(keys("app", "pat"), "t", Priority::Normal, long()).await.unwrap();
+    }
+    assert_eq!(began.elapsed(), ARRIVAL + SECOND + MARGIN);
+}
