@@ -31,10 +31,26 @@ class Platform:
     def token(self) -> str:
         return self.ready["token"]
 
+    @property
+    def simulator(self) -> str:
+        """The Airtable behind it; `/_sim/` there makes faults."""
+        return self.ready["simulator"]
+
     def airhost(self, *words: str, check: bool = True) -> subprocess.CompletedProcess:
         """Runs another `airhost` command against this node."""
         command = [os.environ["AIRHOST"], *words, "--state", str(self.state)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=check)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert not check or done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def json(self, *words: str):
+        """What a command prints with `--json`."""
+        return json.loads(self.airhost("--json", *words).stdout)
+
+    def kill(self) -> None:
+        """As if the machine lost its power."""
+        self.process.kill()
+        self.process.wait(timeout=20)
 
     def stop(self, seconds: float = 60) -> int:
         """Ctrl-C; answers the exit status."""
@@ -69,3 +85,17 @@ def platform(tmp_path_factory):
     running = start(tmp_path_factory.mktemp("platform") / "state")
     yield running
     assert running.stop() == 0, "Ctrl-C must drain and exit 0"
+
+
+@pytest.fixture
+def start_platform():
+    """Starts platforms for tests that break them; they are gone afterwards."""
+    started = []
+
+    def begin(state: Path, *words: str) -> Platform:
+        started.append(start(state, *words))
+        return started[-1]
+
+    yield begin
+    for running in started:
+        running.kill()
