@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use airhost_core::{Body, Call, Dispatch, Response, Result, ServiceName, codes};
+use airhost_core::{Body, Call, Caller, Dispatch, Response, Result, ServiceName, Target, codes};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header};
@@ -52,7 +52,8 @@ impl Default for HostPaths {
 /// A service's port: `/health`, `/ready`, `/metrics` and `/openapi.json` from the host, everything
 /// else to what is behind it (the mesh, or the gateway's routes), which keeps the deadline.
 pub struct ServiceRoutes {
-    service: ServiceName,
+    /// None where calls name their service themselves.
+    service: Option<ServiceName>,
     paths: HostPaths,
     facts: Arc<dyn ServiceFacts>,
     next: Arc<dyn Dispatch>,
@@ -67,7 +68,23 @@ impl ServiceRoutes {
         facts: Arc<dyn ServiceFacts>,
         next: Arc<dyn Dispatch>,
     ) -> Self {
-        Self { service, paths, facts, next }
+        Self { service: Some(service), paths, facts, next }
+    }
+
+    /// The same in front of all services, for calls that stay in the process: of services to one
+    /// another, and of the host. What came in at a port has passed that port's own.
+    #[must_use]
+    pub fn inside(facts: Arc<dyn ServiceFacts>, next: Arc<dyn Dispatch>) -> Self {
+        Self { service: None, paths: HostPaths::default(), facts, next }
+    }
+
+    /// Whose paths a call asks for.
+    fn service<'a>(&'a self, call: &'a Call) -> Option<&'a ServiceName> {
+        match (&self.service, &call.target, &call.context.caller) {
+            (Some(service), ..) => Some(service),
+            (None, Target::Service(_), Caller::Public) | (None, Target::External, _) => None,
+            (None, Target::Service(service), _) => Some(service),
+        }
     }
 
     fn host_path(&self, path: &str) -> Option<HostPath> {
@@ -81,15 +98,15 @@ impl ServiceRoutes {
         }
     }
 
-    async fn answer(&self, path: HostPath) -> Result<Response> {
+    async fn answer(&self, service: &ServiceName, path: HostPath) -> Result<Response> {
         match path {
-            HostPath::Health => Ok(report(&self.facts.health(&self.service).await)),
-            HostPath::Ready => Ok(report(&self.facts.readiness(&self.service).await)),
+            HostPath::Health => Ok(report(&self.facts.health(service).await)),
+            HostPath::Ready => Ok(report(&self.facts.readiness(service).await)),
             HostPath::Metrics => Ok(content(
                 "text/plain; version=0.0.4; charset=utf-8",
-                self.facts.metrics(&self.service),
+                self.facts.metrics(service),
             )),
-            HostPath::OpenApi => match self.facts.openapi(&self.service) {
+            HostPath::OpenApi => match self.facts.openapi(service) {
                 Some(document) => Ok(content("application/json", document)),
                 None => Err(codes::REQUEST_NO_ROUTE.error("the service has no OpenAPI document")),
             },
@@ -117,7 +134,8 @@ enum HostPath {
 #[async_trait]
 impl Dispatch for ServiceRoutes {
     async fn dispatch(&self, call: Call) -> Result<Response> {
-        let Some(path) = self.host_path(call.request.uri().path()) else {
+        let path = self.host_path(call.request.uri().path());
+        let Some((service, path)) = self.service(&call).zip(path) else {
             return self.next.dispatch(call).await;
         };
         let deadline = call.context.deadline.instant();
@@ -125,7 +143,7 @@ impl Dispatch for ServiceRoutes {
             let error = codes::REQUEST_METHOD.error("the host's own paths are read with GET");
             return Err(error.with(ALLOW_ATTR, "GET, HEAD"));
         }
-        tokio::time::timeout_at(deadline, self.answer(path)).await.unwrap_or_else(|_| {
+        tokio::time::timeout_at(deadline, self.answer(service, path)).await.unwrap_or_else(|_| {
             Err(codes::DEADLINE_EXCEEDED.error("the service's state could not be learnt in time"))
         })
     }

@@ -12,7 +12,8 @@ mod support;
 use std::{sync::Arc, time::Duration};
 
 use airhost_core::{
-    Body, Call, CallContext, Caller, Deadline, Dispatch, Response, ServiceName, Target, codes,
+    Body, Call, CallContext, Caller, Deadline, Dispatch, Response, ServiceName, Target,
+    TrustDomain, codes,
 };
 use airhost_mesh::{Gateway, HostPaths, Outcome, Report, RouteTable, ServiceFacts, ServiceRoutes};
 use async_trait::async_trait;
@@ -323,4 +324,25 @@ async fn the_host_answers_for_every_service() {
     assert!(codes::REQUEST_NO_ROUTE.is(&missing));
     let written = Request::post("/health").body(Body::Empty).unwrap();
     assert!(codes::REQUEST_METHOD.is(&all.dispatch(call(written)).await.unwrap_err()));
+}
+
+#[tokio::test]
+async fn services_ask_for_each_others_paths_inside() {
+    let inside = ServiceRoutes::inside(Arc::new(Facts), Service::text("the service"));
+    let ask = async |caller: Caller, path: &str| {
+        let mut call = call(get(path).body(Body::Empty).unwrap());
+        call.target = Target::Service("user-service".parse().unwrap());
+        call.context.caller = caller;
+        text(inside.dispatch(call).await.unwrap()).await
+    };
+    let service = || {
+        let name: ServiceName = "api-gateway".parse().unwrap();
+        Caller::Service { identity: TrustDomain::default().identity(&name), name }
+    };
+    let health = r#"{"status":"ok","service":"user-service"}"#;
+    assert_eq!(ask(service(), "/health").await, health);
+    assert_eq!(ask(Caller::Host, "/health").await, health);
+    assert_eq!(ask(service(), "/api/v1/users/me").await, "the service");
+    // A port has answered for the host already, as far as it is to.
+    assert_eq!(ask(Caller::Public, "/health").await, "the service");
 }

@@ -1,6 +1,9 @@
 //! What the host answers about its services: probes, metrics, API documents.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock, Weak},
+    time::Duration,
+};
 
 use airhost_core::{Deadline, ServiceName};
 use airhost_mesh::{Report, ServiceFacts};
@@ -58,6 +61,51 @@ impl ServiceFacts for NodeFacts {
 
     fn openapi(&self, service: &ServiceName) -> Option<Bytes> {
         self.0.get(service.as_str())?.openapi.clone()
+    }
+}
+
+/// The same for the mesh, which is there before the services are.
+#[derive(Debug, Default)]
+pub(crate) struct LateFacts(OnceLock<Weak<Services>>);
+
+impl LateFacts {
+    /// From now on there are services.
+    pub(crate) fn know(&self, services: &Arc<Services>) {
+        // The mesh belongs to the services, so that it must not keep them.
+        self.0.get_or_init(|| Arc::downgrade(services));
+    }
+
+    fn facts(&self) -> Option<NodeFacts> {
+        self.0.get().and_then(Weak::upgrade).map(NodeFacts)
+    }
+}
+
+fn starting(service: &ServiceName) -> Report {
+    Report { ok: false, details: json!({ "service": service, "status": "starting" }) }
+}
+
+#[async_trait]
+impl ServiceFacts for LateFacts {
+    async fn health(&self, service: &ServiceName) -> Report {
+        match self.facts() {
+            Some(facts) => facts.health(service).await,
+            None => starting(service),
+        }
+    }
+
+    async fn readiness(&self, service: &ServiceName) -> Report {
+        match self.facts() {
+            Some(facts) => facts.readiness(service).await,
+            None => starting(service),
+        }
+    }
+
+    fn metrics(&self, service: &ServiceName) -> Bytes {
+        self.facts().map(|facts| facts.metrics(service)).unwrap_or_default()
+    }
+
+    fn openapi(&self, service: &ServiceName) -> Option<Bytes> {
+        self.facts()?.openapi(service)
     }
 }
 

@@ -16,7 +16,7 @@ use airhost_control::{
 };
 use airhost_core::{Call, Deadline, Error, Result, ServiceName, codes};
 use airhost_manifest::{Artifact, Injection};
-use airhost_mesh::{Gateway, InjectSecrets, Mesh, OutboundConfig};
+use airhost_mesh::{Gateway, InjectSecrets, Mesh, OutboundConfig, ServiceRoutes};
 use airhost_runtime::{CacheKey, Runtime};
 use airhost_secrets::Injector;
 use airhost_telemetry::spawn_named;
@@ -31,6 +31,7 @@ use crate::{
     admin::NodeAdmin,
     config::Config,
     engines::Engines,
+    facts::LateFacts,
     listeners::{self, Ports},
     platform::NodePlatform,
     revoked,
@@ -88,8 +89,10 @@ impl Node {
         config.node.state = std::path::absolute(&config.node.state).unwrap_or(config.node.state);
         let engines = Arc::new(Engines::open(&config, &state).await?);
         let runtime = runtime(&config, &state, &engines)?;
-        let mesh = mesh(&config, &engines, &runtime)?;
+        let facts = Arc::new(LateFacts::default());
+        let mesh = mesh(&config, &engines, &runtime, &facts)?;
         let services = Arc::new(Services::new(config.clone(), engines, runtime, mesh));
+        facts.know(&services);
         let revisions = Revisions::open(&state.path("revisions"))
             .map_err(|error| codes::INTERNAL.error(error.to_string()))?;
         let deployer =
@@ -228,7 +231,7 @@ fn runtime(config: &Config, state: &State, engines: &Engines) -> Result<Arc<Runt
     Ok(Runtime::new(settings).map_err(Error::from)?)
 }
 
-fn mesh(config: &Config, engines: &Engines, runtime: &Arc<Runtime>) -> Result<Arc<Mesh>> {
+fn mesh(config: &Config, engines: &Engines, runtime: &Arc<Runtime>, facts: &Arc<LateFacts>) -> Result<Arc<Mesh>> {
     let mut overrides = std::collections::HashMap::new();
     for (host, base) in &config.overrides {
         let uri = base.parse().map_err(|_| {
@@ -238,7 +241,8 @@ fn mesh(config: &Config, engines: &Engines, runtime: &Arc<Runtime>) -> Result<Ar
     }
     let injector = Arc::new(VaultInjector(Injector::new(engines.vault.clone())));
     let config = OutboundConfig { overrides, ..OutboundConfig::default() };
-    let mesh = Mesh::new(Arc::clone(runtime) as _, Some(injector as _), config, &engines.telemetry);
+    let local = ServiceRoutes::inside(Arc::clone(facts) as _, Arc::clone(runtime) as _);
+    let mesh = Mesh::new(Arc::new(local), Some(injector as _), config, &engines.telemetry);
     Ok(Arc::new(mesh.map_err(|error| codes::CONFIG_INVALID.error(error.to_string()))?))
 }
 

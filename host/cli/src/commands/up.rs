@@ -80,9 +80,11 @@ pub(crate) async fn run(global: &Global, options: Options) -> Result<()> {
     };
     progress.done("ready");
     if global.json {
-        output::line(&serde_json::to_string(&ready)?)
+        let mut ready = serde_json::to_value(&ready)?;
+        ready["simulator"] = simulator.as_ref().map(Sim::url).into();
+        output::line(&ready.to_string());
     } else {
-        introduce(&ready, simulator.as_ref())
+        introduce(&ready, simulator.as_ref());
     }
 
     stop.next().await;
