@@ -13,6 +13,8 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 START_SECONDS = 120
+# A deploy compiles; interpreters are large.
+COMMAND_SECONDS = 600
 
 
 @dataclass
@@ -39,7 +41,7 @@ class Platform:
     def airhost(self, *words: str, check: bool = True) -> subprocess.CompletedProcess:
         """Runs another `airhost` command against this node."""
         command = [os.environ["AIRHOST"], *words, "--state", str(self.state)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_SECONDS)
         assert not check or done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
         return done
 

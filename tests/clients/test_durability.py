@@ -49,7 +49,7 @@ def register(client: Client, name: str) -> requests.Response:
 
 
 def rows(platform, service: str, statement: str) -> list[list]:
-    return platform.json("sql", service, statement)["rows"]
+    return [list(row.values()) for row in platform.json("sql", service, statement)]
 
 
 def listed(client: Client) -> Counter:
@@ -66,7 +66,8 @@ def listed(client: Client) -> Counter:
 
 def whole(platform, workspaces: list[str], users: list[str]) -> str:
     """What is not (yet) as it must be, in words; nothing if all is."""
-    present = {name: id for id, name in rows(platform, "user-service", "SELECT id, name FROM workspaces")}
+    # Everybody's first workspace has the same name.
+    present = dict(rows(platform, "user-service", "SELECT id, name FROM workspaces"))
     owned = Counter(
         id for (id,) in rows(platform, "user-service", "SELECT workspace_id FROM workspace_members")
     )
@@ -78,16 +79,16 @@ def whole(platform, workspaces: list[str], users: list[str]) -> str:
             "SELECT resource_id FROM role_bindings WHERE resource_kind = 'workspace'",
         )
     )
-    for name, id in present.items():
+    for id, name in present.items():
         if (owned[id], bound[id]) != (1, 1):
             return f"workspace {name} has {owned[id]} members and {bound[id]} bindings"
-    if strays := (set(owned) | set(bound)) - set(present.values()):
+    if strays := (set(owned) | set(bound)) - set(present):
         return f"members or bindings of no workspace: {strays}"
     known = Counter(e for (e,) in rows(platform, "auth-service", "SELECT email FROM users"))
     profiles = Counter(e for (e,) in rows(platform, "user-service", "SELECT email FROM profiles"))
     if profiles != known:
         return f"users and profiles differ: {(profiles - known) + (known - profiles)}"
-    if missing := [name for name in workspaces if name not in present]:
+    if missing := set(workspaces) - set(present.values()):
         return f"acknowledged workspaces are missing: {missing}"
     if missing := [name for name in users if known[f"{name}@example.com"] != 1]:
         return f"acknowledged users are missing: {missing}"

@@ -184,7 +184,8 @@ def test_sign_in_and_out(platform, nobody):
     attempt = {"email": address, "password": PASSWORD}
     problem(nobody.post("/api/v1/auth/login", attempt), 403, "email_unverified")
     assert nobody.post("/api/v1/auth/verify-email", {"token": code}).status_code == 200
-    assert nobody.post("/api/v1/auth/verify-email", {"token": code}).status_code in (400, 409, 422)
+    wrong = nobody.post("/api/v1/auth/verify-email", {"token": f"{code[:-4]}AAAA"})
+    assert 400 <= wrong.status_code < 500 and wrong.json()["code"], wrong.text
     # Whoever asks cannot tell by the answer that the address is known.
     assert nobody.post("/api/v1/auth/register", input).text == first.text
 

@@ -91,12 +91,14 @@ def test_wasi_http(platform, tmp_path):
     manifest = tmp_path / "service.toml"
     manifest.write_text(
         'name = "plain-wasi"\nteam = "tests"\ndescription = "Knows nothing of this platform."\n'
-        'port = 8196\ncontract = "0.1"\n'
+        'port = 8196\ncontract = "0.1"\n[grants]\nforeign-wasi-http = true\n'
     )
     artifact = Path(target) / "wasm32-wasip2" / "release" / "guest_wasi_http.wasm"
     url = serve(platform, "plain-wasi", artifact, "/", "--manifest", str(manifest))
-    answer = requests.post(f"{url}/echo", data=b"body", timeout=30)
+    answer = requests.post(f"{url}/echo", data=b"body", headers={"x-test": "seen"}, timeout=30)
     assert answer.status_code == 200, answer.text
+    assert answer.text == "/echo seen body"
+    assert answer.headers["x-plain"] == "yes"
 
 
 def test_cargo_component(platform, tmp_path):

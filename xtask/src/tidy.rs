@@ -7,9 +7,12 @@ mod lengths;
 
 use anyhow::{Result, bail};
 
+/// Finds what is wrong, each a sentence.
+type Check = fn() -> Result<Vec<String>>;
+
 /// Runs every check and reports all that is wrong at once.
 pub(crate) fn run() -> Result<()> {
-    let checks: [(&str, fn() -> Result<Vec<String>>); 4] = [
+    let checks: [(&str, Check); 4] = [
         ("crate directions", directions::check),
         ("paths in documents", documents::check),
         ("file lengths", lengths::check),

@@ -72,9 +72,11 @@ pub(crate) fn read(
         let age = kept.age(now);
         return Ok((Answer::ok(kept.body.clone()), Origin::Remembered(age)));
     }
+    // Who has written waits out a pause rather than see what was there before.
+    let patient = kept.as_ref().is_none_or(|kept| state != Some(kept.state));
     // Before the question, so that a write in between is not lost on this answer.
     let state = state.or_else(|| forget(connection));
-    let answer = airtable::ask(connection, ask, kept.is_none());
+    let answer = airtable::ask(connection, ask, patient);
     let away = match &answer {
         Ok(answer) => answer.status == 429 || answer.status >= 500,
         Err(error) => error.status() == 429 || error.status() >= 500,

@@ -62,6 +62,7 @@ macro_rules! export_world {
                     "pyairtable:storage/sql@0.1.0": crate::bindings::pyairtable::storage::sql,
                     "pyairtable:storage/kv@0.1.0": crate::bindings::pyairtable::storage::kv,
                     "pyairtable:storage/blob@0.1.0": crate::bindings::pyairtable::storage::blob,
+                    "pyairtable:storage/blob-reply@0.1.0": crate::bindings::pyairtable::storage::blob_reply,
                     "pyairtable:storage/search@0.1.0": crate::bindings::pyairtable::storage::search,
                     "pyairtable:storage/timeseries@0.1.0": crate::bindings::pyairtable::storage::timeseries,
                     "pyairtable:storage/columnar@0.1.0": crate::bindings::pyairtable::storage::columnar,

@@ -2,7 +2,7 @@
 //!
 //! Nothing here runs while a request is answered: the host asks once for the document.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
@@ -220,7 +220,9 @@ pub fn document(service: &Service) -> Value {
     let mut schemas = Schemas::default();
     let mut paths: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
     let mut tags = Vec::new();
-    for route in service.route_tables().iter().copied().flatten().filter(|route| !route.hidden) {
+    let shown = || service.route_tables().iter().copied().flatten().filter(|route| !route.hidden);
+    let mut ids = BTreeSet::new();
+    for route in shown() {
         let mut op = Operation::new(route);
         (route.describe)(&mut op);
         if route.method == Method::Post {
@@ -235,7 +237,15 @@ pub fn document(service: &Service) -> Value {
         if !tags.contains(&tag) {
             tags.push(tag);
         }
-        let operation = operation(route, &op, tag, &mut schemas);
+        let id = match shown().filter(|other| other.name == route.name).count() {
+            1 => route.name.to_owned(),
+            // Handlers of one name in two modules.
+            _ => format!("{}_{}", route.name, tag.replace('-', "_")),
+        };
+        // One handler of two routes.
+        let id = if ids.contains(&id) { format!("{id}_{}", ids.len()) } else { id };
+        ids.insert(id.clone());
+        let operation = operation(route, &op, (&id, tag), &mut schemas);
         let path = route.pattern.replace("{*", "{");
         // A route for every method is documented as the one that shows it best.
         let method = match route.method {
@@ -265,9 +275,14 @@ pub fn document(service: &Service) -> Value {
     })
 }
 
-fn operation(route: &Route, op: &Operation, tag: &str, schemas: &mut Schemas) -> Value {
+fn operation(
+    route: &Route,
+    op: &Operation,
+    (id, tag): (&str, &str),
+    schemas: &mut Schemas,
+) -> Value {
     let mut value = Map::new();
-    value.insert("operationId".to_owned(), json!(route.name));
+    value.insert("operationId".to_owned(), json!(id));
     let mut lines = route.docs.iter().map(|line| line.trim());
     let summary = lines.next().unwrap_or(route.name).trim_end_matches('.');
     value.insert("summary".to_owned(), json!(summary));

@@ -6,6 +6,7 @@
 )]
 
 mod commands;
+mod contracts;
 mod output;
 mod progress;
 

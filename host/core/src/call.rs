@@ -101,12 +101,12 @@ impl CallContext {
         }
     }
 
-    /// The context of a call that `service` makes while it handles this one.
+    /// The context of a call that `service` makes while it handles this one. The span stays the
+    /// caller's own: whoever takes the call on begins one of its own below it.
     #[must_use]
     pub fn nested(&self, service: &ServiceName, identity: &SpiffeId) -> Self {
         Self {
             caller: Caller::Service { name: service.clone(), identity: identity.clone() },
-            trace: self.trace.child(),
             depth: self.depth.saturating_add(1),
             route: None,
             ..self.clone()

@@ -52,8 +52,8 @@ const INTERFACES: [(&str, Need); 25] = [
     ("pyairtable:mail/mailer", Need::Mail),
 ];
 
-/// Holds types for replies and nothing to call.
-const LIVE_REPLY: &str = "pyairtable:events/live-reply";
+/// These hold types for replies and nothing to call.
+const REPLIES: [&str; 2] = ["pyairtable:events/live-reply", "pyairtable:storage/blob-reply"];
 const OUTGOING_HTTP: &str = "wasi:http/outgoing-handler";
 
 const CONSUMER: &str = "pyairtable:events/consumer";
@@ -74,9 +74,8 @@ pub(crate) const ENTRY_POINTS: [&str; 6] = [
 /// The interfaces that a manifest lets a component import, and those it obliges it to export, as
 /// full ids without version: `pyairtable:storage/sql`.
 ///
-/// Type-only imports are no capability and need no grant: `service/http` alone pulls in the types
-/// of `storage/blob`, and `transaction` of `storage/sql` comes with every interface that takes
-/// one. The host must still define their resource types when it links.
+/// Type-only imports are no capability and need no grant: `transaction` of `storage/sql` comes
+/// with every interface that takes one. The host must still define their resource types when it links.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grants {
     imports: BTreeSet<&'static str>,
@@ -114,7 +113,7 @@ impl Manifest {
             (TICK_HANDLER, !self.ticks.is_empty()),
         ];
         Grants {
-            imports: imports.chain([LIVE_REPLY]).collect(),
+            imports: imports.chain(REPLIES).collect(),
             exports: exports.iter().filter(|(_, implied)| *implied).map(|(id, _)| *id).collect(),
         }
     }

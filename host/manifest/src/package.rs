@@ -59,18 +59,23 @@ impl From<PackageError> for airhost_core::Error {
 /// # Errors
 /// What is missing or wrong, with its file.
 pub fn package(folder: &Path, schemas: &Path, component: &[u8]) -> Result<Vec<u8>, PackageError> {
-    let contents = Contents::load(folder, schemas)?;
+    let contents = Contents::load(folder, schemas, &|_| None)?;
     let file = Artifact::pack(component, &contents)?;
     Artifact::from_bytes(&file)?;
     Ok(file)
 }
 
 impl Contents {
-    /// What a component folder and a folder of event schemas say.
+    /// What a component folder and a folder of event schemas say. A topic without a schema in the
+    /// folder has the one that `known` answers: those of the contracts, where these are not.
     ///
     /// # Errors
     /// As [`package`].
-    pub fn load(folder: &Path, schemas: &Path) -> Result<Self, PackageError> {
+    pub fn load(
+        folder: &Path,
+        schemas: &Path,
+        known: &dyn Fn(&Topic) -> Option<Value>,
+    ) -> Result<Self, PackageError> {
         let manifest = Manifest::load(&folder.join("service.toml"))?;
         let migrations_folder = folder.join("migrations");
         let migrations = Migration::load(&migrations_folder).map_err(PackageError::Migrations)?;
@@ -80,18 +85,22 @@ impl Contents {
         let openapi = document(&folder.join("openapi.json"))?;
         let mut event_schemas = BTreeMap::new();
         for topic in &manifest.events.out {
-            event_schemas.insert(topic.clone(), schema(schemas, topic)?);
+            event_schemas.insert(topic.clone(), schema(schemas, topic, known)?);
         }
         Ok(Self { manifest, migrations, openapi, event_schemas })
     }
 }
 
-fn schema(folder: &Path, topic: &Topic) -> Result<Value, PackageError> {
+fn schema(
+    folder: &Path,
+    topic: &Topic,
+    known: &dyn Fn(&Topic) -> Option<Value>,
+) -> Result<Value, PackageError> {
     let path = folder.join(format!("{topic}.json"));
     let fail = |reason| PackageError::Document { path: path.clone(), reason };
     let missing =
         || fail(format!("`{topic}` is in `out` of [events] and has no schema; write one here"));
-    let schema = document(&path)?.ok_or_else(missing)?;
+    let schema = document(&path)?.or_else(|| known(topic)).ok_or_else(missing)?;
     if schema["$schema"].is_string() && schema["type"] == "object" {
         Ok(schema)
     } else {

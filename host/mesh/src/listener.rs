@@ -27,7 +27,12 @@ mod upgrade;
 use std::{collections::HashMap, fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use airhost_core::Dispatch;
-use airhost_telemetry::{Telemetry, log::Logs, metrics::ServiceMetrics};
+use airhost_telemetry::{
+    Telemetry,
+    log::Logs,
+    metrics::{Edge, EdgeMetrics, Protocol, Reporter, Security, ServiceMetrics},
+    trace::Traces,
+};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::{net::TcpListener, sync::Semaphore};
@@ -42,7 +47,10 @@ pub(crate) struct Port {
     pub(crate) settings: ArcSwap<PortSettings>,
     pub(crate) dispatch: Arc<dyn Dispatch>,
     pub(crate) logs: Logs,
+    pub(crate) traces: Arc<Traces>,
     pub(crate) metrics: Arc<ServiceMetrics>,
+    /// From clients to the service.
+    pub(crate) edge: Arc<EdgeMetrics>,
     pub(crate) inline_budget: Semaphore,
     pub(crate) tasks: TaskTracker,
     /// Cancelled when draining begins: switched connections have no request to wait for.
@@ -88,13 +96,22 @@ impl Listener {
         let socket = TcpListener::bind(config.address).await?;
         let local = socket.local_addr()?;
         let metrics = telemetry.metrics.service(&config.service);
+        let edge = telemetry.metrics.edge(&Edge {
+            reporter: Reporter::Destination,
+            source: "unknown",
+            destination: config.service.as_str(),
+            security: Security::None,
+            protocol: Protocol::Http,
+        });
         let port = Arc::new(Port {
             inline_budget: Semaphore::new(config.inline_budget.min(Semaphore::MAX_PERMITS)),
             config,
             settings: ArcSwap::from_pointee(settings),
             dispatch,
             logs: telemetry.logs.clone(),
+            traces: Arc::clone(&telemetry.traces),
             metrics,
+            edge,
             tasks: TaskTracker::new(),
             stop_splices: CancellationToken::new(),
             connections: Mutex::default(),

@@ -18,7 +18,11 @@ use airhost_core::{
     codes,
 };
 use airhost_manifest::{Injection, Manifest, Scheme};
-use airhost_telemetry::{ResponseFlag, Telemetry, metrics::EdgeMetrics};
+use airhost_telemetry::{
+    ResponseFlag, Telemetry,
+    metrics::EdgeMetrics,
+    trace::{ActiveSpan, Kind, Status},
+};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header, uri::Authority};
@@ -33,7 +37,7 @@ pub use self::{
 use self::{
     breaker::{Breakers, Pass, Verdict},
     client::{Outside, Way},
-    grants::{Grants, OutsideGrant, pace_keys},
+    grants::{Grants, InsideGrant, OutsideGrant, pace_keys},
 };
 use crate::{
     deadline::within_deadline,
@@ -135,12 +139,17 @@ impl Mesh {
         self.grants.store(Arc::new(grants));
     }
 
-    fn may_call(&self, context: &CallContext, service: &ServiceName) -> Result<()> {
-        let Caller::Service { name, .. } = &context.caller else { return Ok(()) };
+    /// The caller's grant for a service; none for callers that need none.
+    fn may_call(
+        &self,
+        context: &CallContext,
+        service: &ServiceName,
+    ) -> Result<Option<Arc<InsideGrant>>> {
+        let Caller::Service { name, .. } = &context.caller else { return Ok(None) };
         let grants = self.grants.load();
         let caller = grants.of(name);
-        if caller.is_some_and(|caller| caller.allows_service(service)) {
-            return Ok(());
+        if let Some(grant) = caller.and_then(|caller| caller.inside(service)) {
+            return Ok(Some(Arc::clone(grant)));
         }
         if let Some(caller) = caller {
             caller.denied.record(StatusCode::FORBIDDEN, ResponseFlag::PolicyDenied, Duration::ZERO);
@@ -169,7 +178,58 @@ impl Mesh {
             .error(format!("{caller} may not call {scheme}://{}:{}", place.host, place.port)))
     }
 
-    async fn call_outside(&self, call: Call) -> Result<Response> {
+    /// The span of a call. What a client asks of a listener has one there already.
+    fn span(&self, call: &Call) -> Option<ActiveSpan> {
+        let context = &call.context;
+        if context.caller == Caller::Public || !self.telemetry.traces.records(&context.trace) {
+            return None;
+        }
+        let (method, uri) = (call.request.method(), call.request.uri());
+        let name = match &call.target {
+            Target::Service(service) => format!("{method} {service}{}", uri.path()),
+            // Paths of hosts outside may be secrets: the address of a web hook is one.
+            Target::External => format!("{method} {}", uri.host().unwrap_or_default()),
+        };
+        let traces = &self.telemetry.traces;
+        let span = traces.child(Kind::Client, name, &context.trace, &context.correlation);
+        Some(match context.caller.service() {
+            Some(caller) => span.service(caller),
+            None => span,
+        })
+    }
+
+    async fn forward(&self, call: Call, span: Option<&mut ActiveSpan>) -> Result<Response> {
+        if call.context.deadline.is_over() {
+            return Err(
+                codes::DEADLINE_EXCEEDED.error("the deadline was over before the call was made")
+            );
+        }
+        if call.context.depth > CallContext::MAX_DEPTH {
+            return Err(codes::CALL_DEPTH.error("more than 16 calls are nested in one another"));
+        }
+        match &call.target {
+            Target::Service(service) => {
+                let grant = self.may_call(&call.context, service)?;
+                let began = Instant::now();
+                // The runtime keeps deadlines; at the edge the host makes sure of it.
+                let result = if call.context.depth == 0 {
+                    within_deadline(&*self.local, call).await
+                } else {
+                    self.local.dispatch(call).await
+                };
+                if let Some(grant) = grant {
+                    let duration = began.elapsed();
+                    record(&grant.source, &result, duration);
+                    record(&grant.destination, &result, duration);
+                }
+                result
+            }
+            // Few calls go outside: their larger future is kept off the path of the others.
+            Target::External => Box::pin(self.call_outside(call, span)).await,
+        }
+    }
+
+    async fn call_outside(&self, call: Call, span: Option<&mut ActiveSpan>) -> Result<Response> {
         let Caller::Service { name, .. } = &call.context.caller else {
             return Err(codes::CALL_DENIED.error("only services call hosts outside"));
         };
@@ -177,7 +237,7 @@ impl Mesh {
         let place = Place::of(call.request.uri())?;
         let grant = self.grant(&caller, &place)?;
         let began = Instant::now();
-        let result = self.through(call, &caller, &place, &grant).await;
+        let result = self.through(call, &caller, &place, &grant, span).await;
         record(&grant.metrics, &result, began.elapsed());
         result
     }
@@ -188,6 +248,7 @@ impl Mesh {
         caller: &ServiceName,
         place: &Place,
         grant: &OutsideGrant,
+        span: Option<&mut ActiveSpan>,
     ) -> Result<Response> {
         let moved = self.config.overrides.get(&place.host);
         let private = grant.egress.private || moved.is_some();
@@ -218,8 +279,13 @@ impl Mesh {
         let mut turn = None;
         if let Some(pacer) = &grant.pacer {
             let tenant = call.context.tenant.as_ref().map_or("", |tenant| tenant.as_str());
+            let began = Instant::now();
             let paced =
                 pacer.acquire(keys.clone(), tenant, priority(&call), call.context.deadline).await;
+            let waited = began.elapsed().as_millis();
+            if let Some(span) = span.filter(|_| waited > 0) {
+                span.set("paced_ms", i64::try_from(waited).unwrap_or(i64::MAX));
+            }
             turn = Some(paced.map_err(|paced| {
                 let error = codes::CALL_PACED
                     .error(format!("the limit of calls to {} is used up", place.host));
@@ -274,27 +340,22 @@ impl fmt::Debug for Mesh {
 
 #[async_trait]
 impl Dispatch for Mesh {
-    async fn dispatch(&self, call: Call) -> Result<Response> {
-        if call.context.deadline.is_over() {
-            return Err(
-                codes::DEADLINE_EXCEEDED.error("the deadline was over before the call was made")
-            );
-        }
-        if call.context.depth > CallContext::MAX_DEPTH {
-            return Err(codes::CALL_DEPTH.error("more than 16 calls are nested in one another"));
-        }
-        match &call.target {
-            Target::Service(service) => {
-                self.may_call(&call.context, service)?;
-                // The runtime keeps deadlines; at the edge the host makes sure of it.
-                if call.context.depth == 0 {
-                    return within_deadline(&*self.local, call).await;
+    async fn dispatch(&self, mut call: Call) -> Result<Response> {
+        let Some(mut span) = self.span(&call) else { return self.forward(call, None).await };
+        call.context.trace = span.context();
+        let result = self.forward(call, Some(&mut span)).await;
+        let status = match &result {
+            Ok(response) => Status::Http(response.status().as_u16()),
+            Err(error) => {
+                let flag = response_flag(error);
+                if flag != ResponseFlag::None {
+                    span.set("flags", flag.as_str());
                 }
-                self.local.dispatch(call).await
+                Status::Error(error.code.clone())
             }
-            // Few calls go outside: their larger future is kept off the path of the others.
-            Target::External => Box::pin(self.call_outside(call)).await,
-        }
+        };
+        span.end(status);
+        result
     }
 }
 

@@ -21,11 +21,14 @@ use std::{
 
 use airhost_core::{
     Body, Call, CallContext, Caller, Deadline, Dispatch, Error, Response, ServiceName, Target,
-    Tenant, TrustDomain, codes,
+    Tenant, TraceContext, TrustDomain, codes,
 };
 use airhost_manifest::{Injection, Manifest};
 use airhost_mesh::{InjectSecrets, Mesh, OutboundConfig, PortSettings, Roots};
-use airhost_telemetry::Telemetry;
+use airhost_telemetry::{
+    Telemetry,
+    trace::{Kind, Status},
+};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderValue, Request};
@@ -531,4 +534,57 @@ async fn a_switch_of_protocols_goes_through_gateway_and_host() {
     within(joined.read_to_string(&mut back)).await.unwrap();
     assert_eq!(back, "there and back");
     assert_eq!(server.logged().await, "GET /ws 101 - in=14 out=14");
+}
+
+#[tokio::test]
+async fn a_call_has_a_span_and_is_counted_for_both_sides() {
+    let telemetry = Telemetry::discard();
+    let local =
+        Service::by(
+            |call| async move { Ok(Response::new(Body::from(call.context.trace.to_string()))) },
+        );
+    let manifest = manifest("calls = [\"auth-service\"]\n");
+    let mesh = Mesh::new(local, None, OutboundConfig::default(), &telemetry).unwrap();
+    mesh.update([&manifest]);
+    for (service, status) in [
+        ("auth-service", Status::Http(200)),
+        ("other-service", Status::Error("call.denied".into())),
+    ] {
+        let uri = format!("http://{service}/a/b?secret=1");
+        let request = Request::builder().uri(uri).body(Body::Empty).unwrap();
+        let mut call = from_service("caller", request);
+        call.target = Target::Service(service.parse().unwrap());
+        let context = call.context.clone();
+        let seen = mesh.dispatch(call).await;
+        let spans = telemetry.traces.by_correlation(context.correlation.as_str());
+        assert_eq!(spans.len(), 1);
+        let span = &spans[0];
+        assert_eq!(span.name, format!("GET {service}/a/b"));
+        assert_eq!((span.kind, &span.status), (Kind::Client, &status));
+        assert_eq!(
+            (span.trace_id, span.parent_id),
+            (context.trace.trace_id, context.trace.span_id)
+        );
+        assert_eq!(span.service.as_ref().map(ServiceName::as_str), Some("caller"));
+        if let Ok(response) = seen {
+            let trace = response.into_body().collect(1_000).await.unwrap();
+            let trace = TraceContext::parse(std::str::from_utf8(&trace).unwrap()).unwrap();
+            assert_eq!(trace.span_id, span.span_id, "the callee is below the span");
+        } else {
+            assert_eq!(
+                serde_json::to_value(&span.attributes).unwrap()[0],
+                serde_json::json!(["flags", "RBAC"])
+            );
+        }
+    }
+    let metrics = telemetry.metrics.render();
+    for reporter in ["source", "destination"] {
+        let counted = metrics.lines().any(|line| {
+            line.starts_with("istio_requests_total")
+                && line.contains(&format!("reporter=\"{reporter}\""))
+                && line.contains("destination_workload=\"auth-service\"")
+                && line.ends_with(" 1")
+        });
+        assert!(counted, "{reporter}\n{metrics}");
+    }
 }

@@ -92,11 +92,6 @@ impl Loops {
         spawn_named(name, self.tasks.track_future(task));
     }
 
-    /// The control of the consumer, if there is one.
-    pub(crate) fn consumer(&self) -> Option<&ConsumerControl> {
-        self.consumer.as_ref()
-    }
-
     /// Stops them; what is under way is finished first, but not longer than the deadline.
     pub(crate) async fn stop(self, deadline: Deadline) {
         self.stop.cancel();

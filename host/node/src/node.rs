@@ -146,7 +146,12 @@ impl Node {
                 ),
             ),
         ];
-        tracing::info!(?addresses, "the node is ready");
+        let listening: Vec<String> = addresses
+            .read()
+            .iter()
+            .map(|(purpose, address)| format!("{purpose}={address}"))
+            .collect();
+        tracing::info!(addresses = listening.join(" "), "the node is ready");
         Ok(Self {
             state,
             config,
@@ -226,7 +231,10 @@ fn runtime(config: &Config, state: &State, engines: &Engines) -> Result<Arc<Runt
             memory: usize::try_from(config.limits.instance_memory_mib << 20).unwrap_or(usize::MAX),
             ..airhost_runtime::Pool::default()
         },
-        ..airhost_runtime::Config::new(CacheKey::new(state.key("compiled.key")?))
+        ..airhost_runtime::Config::new(
+            CacheKey::new(state.key("compiled.key")?),
+            engines.telemetry.clone(),
+        )
     };
     Ok(Runtime::new(settings).map_err(Error::from)?)
 }

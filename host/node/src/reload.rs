@@ -28,7 +28,7 @@ pub(crate) async fn watch(
     let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         // One waiting notice is enough: all files are read again.
         if event.is_ok_and(|event| !event.kind.is_access()) {
-            drop(changed.try_send(()));
+            changed.try_send(()).ok();
         }
     });
     // It watches as long as it lives.
@@ -47,7 +47,7 @@ pub(crate) async fn watch(
             _ = stop.wait_for(|stop| *stop) => return,
         }
         tokio::time::sleep(QUIET).await;
-        drop(changes.try_recv());
+        changes.try_recv().ok();
         match gateway.reload(&folder) {
             Ok(()) => {
                 ports.routes_changed(&services, &gateway);

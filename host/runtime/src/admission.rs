@@ -14,6 +14,7 @@ use std::{
 };
 
 use airhost_core::{Deadline, Error, ServiceName, codes};
+use airhost_telemetry::metrics::ServiceMetrics;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// When a caller that was told no may try again.
@@ -26,6 +27,7 @@ pub(crate) struct Admission {
     kept: Arc<Semaphore>,
     queue: usize,
     waiting: AtomicUsize,
+    metrics: Arc<ServiceMetrics>,
 }
 
 /// One of the places; dropping it frees it.
@@ -33,22 +35,24 @@ pub(crate) struct Admission {
 pub(crate) struct Place(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
 
 /// Counts itself out when a caller stops waiting, however it does.
-struct Waiting<'a>(&'a AtomicUsize);
+struct Waiting<'a>(&'a Admission);
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.0.metrics.guest.queue_depth.add(-1);
     }
 }
 
 impl Admission {
-    pub(crate) fn new(concurrency: usize, queue: usize) -> Self {
+    pub(crate) fn new(concurrency: usize, queue: usize, metrics: Arc<ServiceMetrics>) -> Self {
         let concurrency = concurrency.clamp(1, Semaphore::MAX_PERMITS);
         Self {
             places: Arc::new(Semaphore::new(concurrency)),
             kept: Arc::new(Semaphore::new(concurrency)),
             queue,
             waiting: AtomicUsize::new(0),
+            metrics,
         }
     }
 
@@ -81,7 +85,8 @@ impl Admission {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             return Err(overloaded(service));
         }
-        let _waiting = Waiting(&self.waiting);
+        self.metrics.guest.queue_depth.add(1);
+        let _waiting = Waiting(self);
         match tokio::time::timeout_at(deadline.instant(), Arc::clone(&self.places).acquire_owned())
             .await
         {
@@ -104,13 +109,18 @@ pub(crate) fn overloaded(service: &ServiceName) -> Error {
 mod tests {
     use super::*;
 
+    fn admission(concurrency: usize, queue: usize) -> Admission {
+        let metrics = airhost_telemetry::metrics::Metrics::new();
+        Admission::new(concurrency, queue, metrics.service(&"a".parse().unwrap()))
+    }
+
     fn soon() -> Deadline {
         Deadline::after(Duration::from_secs(5))
     }
 
     #[tokio::test(start_paused = true)]
     async fn outside_calls_wait_in_order_and_the_queue_is_bounded() {
-        let admission = Arc::new(Admission::new(1, 1));
+        let admission = Arc::new(admission(1, 1));
         let name: ServiceName = "a".parse().unwrap();
         let first = admission.admit(&name, 0, soon()).await.unwrap();
         let second = tokio::spawn({
@@ -129,7 +139,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn nested_calls_have_places_of_their_own_and_never_wait() {
-        let admission = Admission::new(1, 8);
+        let admission = admission(1, 8);
         let name: ServiceName = "a".parse().unwrap();
         let _outside = admission.admit(&name, 0, soon()).await.unwrap();
         let kept = admission.admit(&name, 2, soon()).await.unwrap();
@@ -140,7 +150,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn waiting_ends_at_the_deadline() {
-        let admission = Admission::new(1, 8);
+        let admission = admission(1, 8);
         let name: ServiceName = "a".parse().unwrap();
         let _busy = admission.admit(&name, 0, soon()).await.unwrap();
         let error = admission

@@ -3,6 +3,7 @@
 use std::{fmt, path::PathBuf};
 
 use airhost_core::TrustDomain;
+use airhost_telemetry::Telemetry;
 
 /// The settings of a node's runtime.
 #[derive(Clone, Debug)]
@@ -17,6 +18,8 @@ pub struct Config {
     pub pool: Pool,
     /// How an instance's memory is reset for the next one.
     pub reset: Reset,
+    /// Where instances are counted, and guests' log lines and spans go.
+    pub telemetry: Telemetry,
 }
 
 /// Sizes of the instance pool: address space that is reserved once, at start. What is not used
@@ -86,13 +89,14 @@ impl Default for Pool {
 impl Config {
     /// The settings of a node without a folder for compiled code.
     #[must_use]
-    pub fn new(cache_key: CacheKey) -> Self {
+    pub fn new(cache_key: CacheKey, telemetry: Telemetry) -> Self {
         Self {
             cache_folder: None,
             cache_key,
             trust_domain: TrustDomain::default(),
             pool: Pool::default(),
             reset: Reset::Auto,
+            telemetry,
         }
     }
 }

@@ -18,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use airhost_telemetry::metrics::ServiceMetrics;
 use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::sync::PollSemaphore;
 use wasmtime::UpdateDeadline;
@@ -71,12 +72,13 @@ thread_local! {
 pub(crate) struct Gate {
     slots: Arc<Semaphore>,
     clock: Arc<Clock>,
+    metrics: Arc<ServiceMetrics>,
 }
 
 impl Gate {
     /// A gate for a service on a node with so many serving threads: one is always left to others.
-    pub(crate) fn new(threads: usize, clock: Arc<Clock>) -> Self {
-        Self { slots: Arc::new(Semaphore::new(threads.saturating_sub(1).max(1))), clock }
+    pub(crate) fn new(threads: usize, clock: Arc<Clock>, metrics: Arc<ServiceMetrics>) -> Self {
+        Self { slots: Arc::new(Semaphore::new(threads.saturating_sub(1).max(1))), clock, metrics }
     }
 }
 
@@ -145,6 +147,13 @@ impl<F: Future + Unpin> Future for Metered<'_, F> {
         }
         drop(slot);
         polled
+    }
+}
+
+impl<F> Drop for Metered<'_, F> {
+    fn drop(&mut self) {
+        let nanos = u64::try_from(self.used.as_nanos()).unwrap_or(u64::MAX);
+        self.gate.metrics.guest.cpu_nanos.add(nanos);
     }
 }
 

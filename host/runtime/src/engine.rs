@@ -291,7 +291,8 @@ mod tests {
                     (br_if $more (i32.lt_u (local.get $at) (table.size $t))))
                 (local.get $found)))"#;
         for reset in [Reset::Auto, Reset::Decommit] {
-            let mut config = Config::new(crate::CacheKey::new([0; 32]));
+            let telemetry = airhost_telemetry::Telemetry::discard();
+            let mut config = Config::new(crate::CacheKey::new([0; 32]), telemetry);
             config.pool.instances = 1;
             config.reset = reset;
             let engine = Engine::new(&config).unwrap();

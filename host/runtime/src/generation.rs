@@ -83,7 +83,11 @@ impl Generation {
         let limits = &loaded.service.limits;
         Self {
             number,
-            admission: Admission::new(limits.concurrency, limits.queue),
+            admission: Admission::new(
+                limits.concurrency,
+                limits.queue,
+                Arc::clone(&loaded.service.metrics),
+            ),
             warm: WarmPool::new(limits.concurrency),
             counters: Counters::default(),
             in_flight: AtomicUsize::new(0),

@@ -100,6 +100,8 @@ impl WarmPool {
     /// down).
     pub(crate) fn give(&self, mut instance: Instance) -> Option<Instance> {
         instance.uses += 1;
+        let state = instance.store.data();
+        state.memory.tell(&state.service.metrics.guest);
         instance.store.data_mut().call =
             CallState { number: instance.store.data().call.number, ..CallState::idle() };
         if !instance.is_fit() {

@@ -15,6 +15,7 @@ pub const INTERFACES: &[&str] = &[
     "pyairtable:storage/sql@0.1.0",
     "pyairtable:storage/kv@0.1.0",
     "pyairtable:storage/blob@0.1.0",
+    "pyairtable:storage/blob-reply@0.1.0",
     "pyairtable:storage/search@0.1.0",
     "pyairtable:storage/timeseries@0.1.0",
     "pyairtable:storage/columnar@0.1.0",

@@ -3,6 +3,10 @@
 use std::{future::Future, pin::pin, sync::atomic::Ordering};
 
 use airhost_core::{CallContext, Deadline, Error, Result, codes};
+use airhost_telemetry::{
+    metrics::GuestMetrics,
+    trace::{Kind, Status},
+};
 use wasmtime::{PoolConcurrencyLimitError, Trap};
 
 use crate::{
@@ -60,6 +64,8 @@ pub(crate) async fn run<R>(
 ) -> Result<R> {
     let deadline = state.context.deadline;
     let loaded = &generation.loaded;
+    let metrics = &loaded.service.metrics.guest;
+    let _busy = Busy::new(metrics);
     let correlation = state.context.correlation.clone();
     let kept =
         if loaded.mode.fresh { None } else { generation.warm.take(state.context.tenant.as_ref()) };
@@ -71,8 +77,18 @@ pub(crate) async fn run<R>(
             }
             None => {
                 generation.counters.instances.fetch_add(1, Ordering::Relaxed);
+                // A fresh instance takes microseconds; one that is kept may take long to start.
+                let context = &state.context;
+                let starting = (!loaded.mode.fresh).then(|| {
+                    let (trace, correlation) = (&context.trace, &context.correlation);
+                    loaded.service.span(Kind::Internal, "start instance", trace, correlation)
+                });
                 let store = instance::store(loaded.pre.engine(), &loaded.service, state);
-                Instance::new(store, &loaded.pre).await?
+                let instance = Instance::new(store, &loaded.pre).await?;
+                if let Some(starting) = starting {
+                    starting.end(Status::Ok);
+                }
+                instance
             }
         };
         let result = call(&mut instance).await?;
@@ -90,6 +106,7 @@ pub(crate) async fn run<R>(
         Err(error) => {
             generation.counters.failed.fetch_add(1, Ordering::Relaxed);
             let error = classify(generation, error);
+            metrics.trap(&error.code);
             tracing::warn!(
                 service = %loaded.service.name,
                 revision = %loaded.service.revision_short,
@@ -100,6 +117,22 @@ pub(crate) async fn run<R>(
             );
             Err(error)
         }
+    }
+}
+
+/// An instance at work, counted for as long as it is.
+struct Busy<'a>(&'a GuestMetrics);
+
+impl<'a> Busy<'a> {
+    fn new(metrics: &'a GuestMetrics) -> Self {
+        metrics.instances_busy.add(1);
+        Self(metrics)
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.instances_busy.add(-1);
     }
 }
 

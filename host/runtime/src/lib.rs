@@ -48,6 +48,7 @@ mod snapshot;
 mod state;
 mod status;
 mod subject;
+mod trace;
 mod wasi;
 mod wasi_http;
 mod work;

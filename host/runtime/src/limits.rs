@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use airhost_telemetry::metrics::GuestMetrics;
 use wasmtime::ResourceLimiter;
 
 /// The limits of a service, from the manifest's `[limits]`.
@@ -93,6 +94,11 @@ const MAX_TABLE_ELEMENTS: usize = 1 << 20;
 impl MemoryMeter {
     pub(crate) fn new(limit: u64) -> Self {
         Self { limit: usize::try_from(limit).unwrap_or(usize::MAX), memory: 0, initial: 0 }
+    }
+
+    /// Tells how large the instance became.
+    pub(crate) fn tell(&self, metrics: &GuestMetrics) {
+        metrics.memory_peak.raise(i64::try_from(self.memory).unwrap_or(i64::MAX));
     }
 
     /// Says that the instance is there; growth is counted from here.

@@ -157,6 +157,26 @@ pub(crate) fn for_init(
     Ok(linker)
 }
 
+/// The setting of the node's pool that a component does not fit, by what wasmtime says of it.
+const KNOBS: &[(&str, &str)] = &[
+    ("core module instances", "core_instances_per_component"),
+    ("Wasm linear memories", "memories_per_component"),
+    ("defined memories count", "memories_per_component"),
+    ("per-instance limit", "tables_per_component"),
+    (" tables,", "tables_per_component"),
+    ("minimum element size", "table_elements"),
+    ("minimum byte size", "memory"),
+];
+
+/// What compiling refused, as a sentence that names the setting to change where it is one.
+pub(crate) fn refused(error: &wasmtime::Error) -> String {
+    let whole = format!("it cannot be compiled: {error:#}");
+    match KNOBS.iter().find(|(part, _)| whole.contains(part)) {
+        Some((_, knob)) => format!("{whole}; raise `{knob}` of the runtime's pool on this node"),
+        None => whole,
+    }
+}
+
 /// What linking refused, as a sentence that names the interface and what to change.
 pub(crate) fn explain(error: &wasmtime::Error) -> String {
     let whole = format!("{error:#}");

@@ -13,7 +13,7 @@ use std::{
 use airhost_core::{
     Call, Deadline, Dispatch, Response, Result, Revision, ServiceName, Target, codes,
 };
-use airhost_telemetry::spawn_named;
+use airhost_telemetry::{log::LineRate, spawn_named};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -31,9 +31,7 @@ use crate::{
     error::Error,
     exports::Exports,
     generation::{Generation, InFlight, Loaded},
-    invoke,
-    log::LogGate,
-    serve,
+    invoke, serve,
     service::Service,
     snapshot::{self, Snapshot},
     state::{CallState, State},
@@ -145,7 +143,9 @@ impl Runtime {
             revision_short: revision.short().into(),
             limits,
             cache: Cache::new(limits.cache),
-            log: LogGate::new(limits.log_lines),
+            log_rate: LineRate::new(limits.log_lines),
+            metrics: self.config.telemetry.metrics.service(&name),
+            telemetry: self.config.telemetry.clone(),
             environment,
             name: name.clone(),
         });
@@ -163,13 +163,15 @@ impl Runtime {
             )
         })?;
         let threads = tokio::runtime::Handle::current().metrics().num_workers();
+        let gate =
+            Gate::new(threads, Arc::clone(self.engine.clock()), Arc::clone(&service.metrics));
         Ok(Loaded {
             service,
             pre,
             exports,
             mode: Mode::decide(instances, language, self.engine.reset().pagemap_scan),
             snapshot,
-            gate: Gate::new(threads, Arc::clone(self.engine.clock())),
+            gate,
         })
     }
 
@@ -200,7 +202,7 @@ impl Runtime {
         wasm: &Bytes,
     ) -> std::result::Result<(Component, Snapshot), (&'static str, String)> {
         let fault = |error: wasmtime::Error| {
-            (codes::DEPLOY_NOT_A_COMPONENT.code, format!("it cannot be compiled: {error:#}"))
+            (codes::DEPLOY_NOT_A_COMPONENT.code, crate::linker::refused(&error))
         };
         if let Some(component) = self.compiler.find(digest, true).await.map_err(fault)? {
             return Ok((component, Snapshot::Taken));
@@ -384,7 +386,7 @@ fn service_status(generation: &Generation) -> ServiceStatus {
         failed: counters.failed.load(Ordering::Relaxed),
         rejected: counters.rejected.load(Ordering::Relaxed),
         instances: counters.instances.load(Ordering::Relaxed),
-        log_lines_dropped: loaded.service.log.dropped(),
+        log_lines_dropped: loaded.service.metrics.guest.log_lines_dropped.get(),
     }
 }
 

@@ -7,12 +7,14 @@ use std::{
     task::{Context, Poll},
 };
 
-use airhost_core::{Body, BodyError, Call, Error, Response, Result, codes, problem_response};
+use airhost_core::{
+    Body, BodyError, Call, Caller, Error, Response, Result, codes, problem_response,
+};
 use airhost_telemetry::spawn_named;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Frame;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 use wasmtime::component::Resource;
 
 use crate::{
@@ -25,7 +27,7 @@ use crate::{
     idempotent::{self, Decision, Settlement},
     invoke::{self, Admitted},
     state::{CallState, Handling},
-    wasi_http,
+    trace, wasi_http,
 };
 
 /// What a handler's end means for the response.
@@ -45,8 +47,29 @@ enum End {
 /// A guest at work. It is boxed once, so that it can move to a task of its own when it streams.
 type Work = Pin<Box<dyn Future<Output = Result<End>> + Send>>;
 
-/// Answers a request.
-pub(crate) async fn serve(generation: InFlight, call: Call) -> Result<Response> {
+/// Answers a request. Its span ends with the head of the response, and that of a proxied call is
+/// below it.
+pub(crate) async fn serve(generation: InFlight, mut call: Call) -> Result<Response> {
+    let span = trace::server(&generation, &call);
+    call.context.trace = span.context();
+    // What comes through a listener is counted there, with all that never gets here.
+    let counted = (call.context.caller != Caller::Public).then(|| {
+        let metrics = Arc::clone(&generation.loaded.service.metrics);
+        (metrics, call.request.method().clone(), Instant::now())
+    });
+    let result = answer(generation, call).await;
+    if let Some((metrics, method, began)) = counted {
+        let status = match &result {
+            Ok(response) => response.status(),
+            Err(error) => error.status(),
+        };
+        metrics.http.record(&method, status, began.elapsed());
+    }
+    span.end(trace::http_status(&result));
+    result
+}
+
+async fn answer(generation: InFlight, call: Call) -> Result<Response> {
     let Call { request, mut context, .. } = call;
     let (parts, body) = request.into_parts();
     let limits = &generation.loaded.service.limits;
@@ -85,6 +108,7 @@ pub(crate) async fn serve(generation: InFlight, call: Call) -> Result<Response> 
             Ok(response)
         }
         Ok(End::Streamed) => {
+            service.metrics.guest.trap(codes::GUEST_NO_RESPONSE.code);
             Ok(problem(&codes::GUEST_NO_RESPONSE.error("the service returned without a response")))
         }
         Ok(End::Proxy(call, headers)) => {
@@ -212,7 +236,9 @@ async fn handle(admitted: Admitted, state: CallState) -> Result<End> {
         Ok(match reply {
             Ok(Reply::Whole(reply)) => {
                 let stored = state.call.answer_stored;
-                whole(reply, generation.loaded.service.limits.output)
+                let service = &generation.loaded.service;
+                whole(reply, service.limits.output)
+                    .inspect_err(|error| service.metrics.guest.trap(&error.code))
                     .map(|response| End::Response { response, stored })
             }
             Ok(Reply::Streamed) => Ok(End::Streamed),

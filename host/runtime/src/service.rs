@@ -9,12 +9,12 @@ use airhost_jobs::Jobs;
 use airhost_mail::Mailer;
 use airhost_secrets::Vault;
 use airhost_storage::{kv::KeyValue, sql::Database};
+use airhost_telemetry::{Telemetry, log::LineRate, metrics::ServiceMetrics};
 use async_trait::async_trait;
 
 use crate::{
     cache::{Cache, CacheBroadcast},
     limits::Limits,
-    log::LogGate,
 };
 
 /// What stands behind the imports of one service. What is none answers `denied` or `unsupported`
@@ -98,7 +98,9 @@ pub(crate) struct Service {
     pub(crate) limits: Limits,
     pub(crate) environment: ServiceEnvironment,
     pub(crate) cache: Cache,
-    pub(crate) log: LogGate,
+    pub(crate) log_rate: LineRate,
+    pub(crate) telemetry: Telemetry,
+    pub(crate) metrics: Arc<ServiceMetrics>,
 }
 
 impl fmt::Debug for ServiceEnvironment {

@@ -10,7 +10,10 @@ use wasmtime::component::{Resource, ResourceTable, ResourceTableError};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::WasiHttpCtx;
 
-use crate::{glue::http::Incoming, limits::MemoryMeter, service::Service, wasi, wasi_http::Hooks};
+use crate::{
+    glue::http::Incoming, limits::MemoryMeter, log::LineContext, service::Service, wasi,
+    wasi_http::Hooks,
+};
 
 /// The data of a store.
 pub(crate) struct State {
@@ -29,7 +32,7 @@ pub(crate) struct State {
 pub(crate) struct Wasi {
     context: WasiCtx,
     /// Of the call that the instance is in.
-    correlation: wasi::Correlation,
+    current: wasi::Current,
     pub(crate) http: WasiHttpCtx,
     pub(crate) hooks: Hooks,
 }
@@ -73,6 +76,15 @@ impl CallState {
         }
     }
 
+    /// The call that a log line belongs to.
+    pub(crate) fn line_context(&self) -> LineContext {
+        LineContext {
+            correlation: self.context.correlation.clone(),
+            trace: self.context.trace,
+            tenant: self.context.tenant.clone(),
+        }
+    }
+
     /// The state of an instance that is in no call.
     pub(crate) fn idle() -> Self {
         Self::new(CallContext::root(Caller::Host, Deadline::after(std::time::Duration::ZERO)), None)
@@ -90,7 +102,7 @@ impl State {
         let number = self.call.number.wrapping_add(1);
         self.call = CallState { number, ..call };
         if let Some(wasi) = &mut self.wasi {
-            *wasi.correlation.lock() = self.call.context.correlation.clone();
+            *wasi.current.lock() = self.call.line_context();
             wasi.hooks.context = self.call.context.clone();
         }
     }
@@ -115,10 +127,10 @@ impl State {
     /// WASI's part, and the table with its handles.
     pub(crate) fn wasi(&mut self) -> (&mut Wasi, &mut ResourceTable) {
         let wasi = self.wasi.get_or_insert_with(|| {
-            let correlation = Arc::new(Mutex::new(self.call.context.correlation.clone()));
+            let current = Arc::new(Mutex::new(self.call.line_context()));
             Box::new(Wasi {
-                context: wasi::context(&self.service, &correlation),
-                correlation,
+                context: wasi::context(&self.service, &current),
+                current,
                 http: WasiHttpCtx::new(),
                 hooks: Hooks {
                     service: Arc::clone(&self.service),
@@ -134,5 +146,11 @@ impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         let (wasi, table) = self.wasi();
         WasiCtxView { ctx: &mut wasi.context, table }
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        self.memory.tell(&self.service.metrics.guest);
     }
 }

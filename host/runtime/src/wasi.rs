@@ -8,36 +8,42 @@ use std::{
     task::{Context, Poll},
 };
 
-use airhost_core::CorrelationId;
+use airhost_telemetry::log::Level;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::io::AsyncWrite;
-use tracing::Level;
 use wasmtime_wasi::{
     WasiCtx,
     cli::{IsTerminal, StdoutStream},
     p2::{OutputStream, Pollable, StreamResult},
 };
 
-use crate::{log, service::Service};
+use crate::{
+    log::{self, LineContext},
+    service::Service,
+};
+
+/// Longest line, in bytes; what is over is cut off.
+const MAX_LINE: usize = 8 * 1024;
 
 /// Bytes that a guest may write to a stream at once.
 const WRITE: usize = 64 * 1024;
 
 /// Which call the lines of an instance belong to.
-pub(crate) type Correlation = Arc<Mutex<CorrelationId>>;
+pub(crate) type Current = Arc<Mutex<LineContext>>;
 
 /// The WASI context of one instance.
-pub(crate) fn context(service: &Arc<Service>, correlation: &Correlation) -> WasiCtx {
-    let lines = |stream| Lines {
+pub(crate) fn context(service: &Arc<Service>, current: &Current) -> WasiCtx {
+    let lines = |stream: &str, level| Lines {
         service: Arc::clone(service),
-        correlation: Arc::clone(correlation),
-        stream,
+        current: Arc::clone(current),
+        level,
+        fields: Arc::new([("stream".to_owned(), stream.to_owned())]),
         begun: Arc::default(),
     };
     WasiCtx::builder()
-        .stdout(lines("stdout"))
-        .stderr(lines("stderr"))
+        .stdout(lines("stdout", Level::Info))
+        .stderr(lines("stderr", Level::Warn))
         .allow_tcp(false)
         .allow_udp(false)
         .allow_ip_name_lookup(false)
@@ -48,8 +54,10 @@ pub(crate) fn context(service: &Arc<Service>, correlation: &Correlation) -> Wasi
 #[derive(Clone)]
 struct Lines {
     service: Arc<Service>,
-    correlation: Correlation,
-    stream: &'static str,
+    current: Current,
+    level: Level,
+    /// Which stream it is.
+    fields: Arc<[(String, String); 1]>,
     /// A line without its end.
     begun: Arc<Mutex<Vec<u8>>>,
 }
@@ -59,7 +67,7 @@ impl Lines {
         let mut begun = self.begun.lock();
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             // What is longer than a line may be is cut off here already.
-            let room = log::MAX_LINE.saturating_sub(begun.len());
+            let room = MAX_LINE.saturating_sub(begun.len());
             let (line, ended) = match piece.strip_suffix(b"\n") {
                 Some(line) => (line, true),
                 None => (piece, false),
@@ -73,17 +81,9 @@ impl Lines {
     }
 
     fn line(&self, line: &[u8]) {
-        let level = if self.stream == "stderr" { Level::WARN } else { Level::INFO };
         let line = String::from_utf8_lossy(line);
-        log::write(
-            &self.service,
-            &self.correlation.lock(),
-            None,
-            level,
-            self.stream,
-            line.trim_end(),
-            &[],
-        );
+        let context = self.current.lock().clone();
+        log::write(&self.service, &context, self.level, line.trim_end(), &*self.fields);
     }
 }
 

@@ -6,6 +6,7 @@ use airhost_core::{CallContext, Caller, Deadline, Principal, Result, ServiceName
 use airhost_events::{Deliver, Delivery, Outcome};
 use airhost_jobs::{RunJob, RunningJob, Tick};
 use airhost_storage::sql::Access;
+use airhost_telemetry::trace::Kind;
 use async_trait::async_trait;
 
 use crate::{
@@ -15,6 +16,7 @@ use crate::{
     invoke::{self, Admitted},
     runtime::Runtime,
     state::CallState,
+    trace,
 };
 
 fn no_export(generation: &Generation, interface: &str) -> airhost_core::Error {
@@ -35,54 +37,61 @@ impl Deliver for Runtime {
         let mut context =
             CallContext::root(Caller::Host, Deadline::after(generation.loaded.service.limits.wall));
         context.correlation = first.event.correlation.clone();
-        context.trace = first.event.trace.child();
+        let (topic, trace) = (first.event.topic.clone(), first.event.trace);
+        let mut span = trace::work(&generation, Kind::Consume, topic, &trace, &context.correlation);
+        span.set("events", i64::try_from(batch.len()).unwrap_or(i64::MAX));
+        context.trace = span.context();
         // A batch of one tenant has that tenant; what is mixed has none.
         let tenant = &first.event.tenant;
         if batch.iter().all(|delivery| delivery.event.tenant == *tenant) {
             context.tenant = tenant.clone();
         }
-        let admitted = Admitted::new(generation, &mut context).await?;
-        let generation = &*admitted.generation;
-        let Some(indices) = &generation.loaded.exports.consumer else {
-            return Err(no_export(generation, "pyairtable:events/consumer"));
-        };
-        let count = batch.len();
-        let deliveries: Vec<_> = batch.iter().map(delivery).collect();
-        let mut state = CallState::new(context, None);
-        if let Some(tx) = &tx {
-            state.transactions = 1;
-            state.open_writes = usize::from(tx.access() == Access::Write);
-        }
-        let outcomes = invoke::run(generation, state, async |instance| {
-            let store = &mut instance.store;
-            let exports = indices.load(&mut *store, &instance.linked)?;
-            let consumer = exports.pyairtable_events_consumer();
-            let Some(tx) = tx else {
-                return consumer.call_consume(&mut *store, &deliveries, None).await;
+        let work = async move {
+            let admitted = Admitted::new(generation, &mut context).await?;
+            let generation = &*admitted.generation;
+            let Some(indices) = &generation.loaded.exports.consumer else {
+                return Err(no_export(generation, "pyairtable:events/consumer"));
             };
-            let own = store.data_mut().push(Transaction::of_host(tx))?;
-            let borrowed = wasmtime::component::Resource::new_borrow(own.rep());
-            let outcomes = consumer.call_consume(&mut *store, &deliveries, Some(borrowed)).await?;
-            store.data_mut().delete(own)?;
-            Ok(outcomes)
-        })
-        .await?;
-        if outcomes.len() != count {
-            return Err(codes::GUEST_TRAP.error(format!(
-                "{service} answered {} outcomes for {count} events",
-                outcomes.len()
-            )));
-        }
-        Ok(outcomes
-            .into_iter()
-            .map(|outcome| match outcome {
-                wit::Outcome::Ack => Outcome::Ack,
-                wit::Outcome::Retry(millis) => {
-                    Outcome::Retry(millis.map(std::time::Duration::from_millis))
-                }
-                wit::Outcome::Dead(reason) => Outcome::Dead(reason),
+            let count = batch.len();
+            let deliveries: Vec<_> = batch.iter().map(delivery).collect();
+            let mut state = CallState::new(context, None);
+            if let Some(tx) = &tx {
+                state.transactions = 1;
+                state.open_writes = usize::from(tx.access() == Access::Write);
+            }
+            let outcomes = invoke::run(generation, state, async |instance| {
+                let store = &mut instance.store;
+                let exports = indices.load(&mut *store, &instance.linked)?;
+                let consumer = exports.pyairtable_events_consumer();
+                let Some(tx) = tx else {
+                    return consumer.call_consume(&mut *store, &deliveries, None).await;
+                };
+                let own = store.data_mut().push(Transaction::of_host(tx))?;
+                let borrowed = wasmtime::component::Resource::new_borrow(own.rep());
+                let outcomes =
+                    consumer.call_consume(&mut *store, &deliveries, Some(borrowed)).await?;
+                store.data_mut().delete(own)?;
+                Ok(outcomes)
             })
-            .collect())
+            .await?;
+            if outcomes.len() != count {
+                return Err(codes::GUEST_TRAP.error(format!(
+                    "{service} answered {} outcomes for {count} events",
+                    outcomes.len()
+                )));
+            }
+            Ok(outcomes
+                .into_iter()
+                .map(|outcome| match outcome {
+                    wit::Outcome::Ack => Outcome::Ack,
+                    wit::Outcome::Retry(millis) => {
+                        Outcome::Retry(millis.map(std::time::Duration::from_millis))
+                    }
+                    wit::Outcome::Dead(reason) => Outcome::Dead(reason),
+                })
+                .collect())
+        };
+        trace::spanned(span, work).await
     }
 }
 
@@ -109,24 +118,30 @@ impl RunJob for Runtime {
         let generation = self.enter(service)?;
         let mut context = CallContext::root(Caller::Host, job.deadline);
         context.correlation = job.correlation.clone();
-        context.trace = job.trace.child();
         context.tenant = job.tenant.clone();
         // The actor is named for the log and for events; it proves nothing and grants nothing.
         context.principal = actor(&job);
-        // A job has its own time, longer than a request's.
-        let admitted = Admitted::for_work(generation, &context).await?;
-        let generation = &*admitted.generation;
-        let Some(indices) = &generation.loaded.exports.job else {
-            return Err(no_export(generation, "pyairtable:service/job-handler"));
+        let kind = job.kind.clone();
+        let mut span = trace::work(&generation, Kind::Job, kind, &job.trace, &context.correlation);
+        span.set("attempt", i64::from(job.attempt));
+        context.trace = span.context();
+        let work = async move {
+            // A job has its own time, longer than a request's.
+            let admitted = Admitted::for_work(generation, &context).await?;
+            let generation = &*admitted.generation;
+            let Some(indices) = &generation.loaded.exports.job else {
+                return Err(no_export(generation, "pyairtable:service/job-handler"));
+            };
+            invoke::run(generation, CallState::new(context, None), async |instance| {
+                let store = &mut instance.store;
+                let handle = store.data_mut().push(Job(job))?;
+                let exports = indices.load(&mut *store, &instance.linked)?;
+                exports.pyairtable_service_job_handler().call_run(&mut *store, handle).await
+            })
+            .await?
+            .map_err(from_guest)
         };
-        invoke::run(generation, CallState::new(context, None), async |instance| {
-            let store = &mut instance.store;
-            let handle = store.data_mut().push(Job(job))?;
-            let exports = indices.load(&mut *store, &instance.linked)?;
-            exports.pyairtable_service_job_handler().call_run(&mut *store, handle).await
-        })
-        .await?
-        .map_err(from_guest)
+        trace::spanned(span, work).await
     }
 }
 
@@ -150,19 +165,23 @@ impl Tick for Runtime {
         let generation = self.enter(service)?;
         let mut context =
             CallContext::root(Caller::Host, Deadline::after(generation.loaded.service.limits.wall));
-        let admitted = Admitted::new(generation, &mut context).await?;
-        let generation = &*admitted.generation;
-        let Some(indices) = &generation.loaded.exports.tick else {
-            return Err(no_export(generation, "pyairtable:service/tick-handler"));
+        let span = trace::tick(&generation, name, &context);
+        let work = async move {
+            let admitted = Admitted::new(generation, &mut context).await?;
+            let generation = &*admitted.generation;
+            let Some(indices) = &generation.loaded.exports.tick else {
+                return Err(no_export(generation, "pyairtable:service/tick-handler"));
+            };
+            invoke::run(generation, CallState::new(context, None), async |instance| {
+                let exports = indices.load(&mut instance.store, &instance.linked)?;
+                exports
+                    .pyairtable_service_tick_handler()
+                    .call_tick(&mut instance.store, name, due_micros)
+                    .await
+            })
+            .await?
+            .map_err(from_guest)
         };
-        invoke::run(generation, CallState::new(context, None), async |instance| {
-            let exports = indices.load(&mut instance.store, &instance.linked)?;
-            exports
-                .pyairtable_service_tick_handler()
-                .call_tick(&mut instance.store, name, due_micros)
-                .await
-        })
-        .await?
-        .map_err(from_guest)
+        trace::spanned(span, work).await
     }
 }

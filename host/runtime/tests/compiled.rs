@@ -108,7 +108,7 @@ async fn code_under_another_name_is_foreign() {
     let good = fs::read(&nested).unwrap();
     // Rightly signed code of one component in the place of another's.
     fs::write(&nested, content).unwrap();
-    let again = support::Host::with(Config {
+    let again = Host::with(Config {
         cache_folder: Some(folder.path().to_owned()),
         cache_key: CacheKey::new([1; 32]),
         ..config()

@@ -90,7 +90,11 @@ function show(api) {
       byTag.get(tag).push(operation(api, path, method, item[method]));
     }
   }
-  const tags = [...byTag.keys()].sort();
+  // In the order of the document: signing in first.
+  const known = (api.tags || []).map((tag) => tag.name).filter((tag) => byTag.has(tag));
+  const tags = [...known, ...[...byTag.keys()].filter((tag) => !known.includes(tag))];
+  document.getElementById("version").textContent = api.info.version;
+  document.getElementById("introduction").hidden = false;
   document.getElementById("tags").replaceChildren(...tags.map((tag) => node("a", { href: `#area-${tag}` }, tag)));
   document.getElementById("operations").replaceChildren(...tags.map((tag) =>
     node("section", null, node("h2", { id: `area-${tag}` }, tag), ...byTag.get(tag))));
@@ -98,7 +102,7 @@ function show(api) {
 
 function filter(words) {
   const wanted = words.toLowerCase().split(/\s+/).filter(Boolean);
-  for (const section of document.querySelectorAll("main section")) {
+  for (const section of document.querySelectorAll("#operations section")) {
     let some = false;
     for (const details of section.querySelectorAll("details")) {
       const fits = wanted.every((word) => details.dataset.words.includes(word));

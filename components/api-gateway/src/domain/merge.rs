@@ -29,6 +29,10 @@ pub(crate) fn merge(documents: Vec<(String, Value)>, version: &str) -> Value {
             }
         }
         for (path, mut item) in take_object(document.pointer_mut("/paths")) {
+            // No route of the gateway leads there.
+            if path.starts_with("/internal/") {
+                continue;
+            }
             point(&mut item, &renamed);
             name_operations(&mut item, &service, &mut operations);
             let Value::Object(item) = item else { continue };
@@ -190,6 +194,15 @@ mod tests {
         assert_eq!(schemas["Page"]["items"]["$ref"], "#/components/schemas/Item");
         assert_eq!(schemas["b.Page"]["items"]["$ref"], "#/components/schemas/b.Item");
         assert_eq!(schemas["b.Book"]["pages"][0]["$ref"], "#/components/schemas/b.Page");
+    }
+
+    #[test]
+    fn what_services_have_among_themselves_is_left_out() {
+        let merged = merge(
+            vec![("a".to_owned(), json!({"paths": {"/internal/v1/a": {}, "/api/v1/a": {}}}))],
+            "1",
+        );
+        assert_eq!(merged["paths"], json!({"/api/v1/a": {}}));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::{
     bindings::pyairtable::{
         events::live_reply::{Framing, LiveSpec},
         service::http::{Field, ProxyReply},
-        storage::blob::BlobRange,
+        storage::blob_reply::BlobRange,
     },
     openapi::Operation,
     sql::Committed,

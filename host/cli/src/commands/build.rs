@@ -4,11 +4,14 @@ use std::path::{Path, PathBuf};
 
 use airhost_core::Revision;
 use airhost_manifest::{Artifact, Contents, Manifest};
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
 
 use super::toolchain;
-use crate::{Global, output, progress::Progress};
+use crate::{Global, contracts, output, progress::Progress};
+
+/// What a component exports that says which requests it answers.
+const DESCRIBE: &str = "pyairtable:service/describe";
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -21,7 +24,8 @@ pub(crate) struct Options {
     /// Where the artifact goes; `<folder>/<name>.wasm` if not given.
     #[arg(long, short)]
     pub(crate) output: Option<PathBuf>,
-    /// Folder of event schemas; `wit/events/schemas` of a folder above if not given.
+    /// Folder of event schemas; `wit/events/schemas` of a folder above, or `schemas` in the
+    /// service's folder, if not given. Topics of the contracts need none.
     #[arg(long)]
     pub(crate) schemas: Option<PathBuf>,
     /// Prints nothing if all is well.
@@ -56,8 +60,7 @@ pub(crate) fn run(global: &Global, options: &Options) -> Result<()> {
 /// Builds the artifact of a folder; answers its file and content.
 pub(crate) fn build(options: &Options, progress: &Progress) -> Result<(PathBuf, Vec<u8>)> {
     let folder = &options.folder;
-    let manifest =
-        Manifest::load(&folder.join("service.toml")).map_err(airhost_core::Error::from)?;
+    let manifest = manifest(folder)?;
     let component = match &options.component {
         Some(file) => file.clone(),
         None => toolchain::compile(folder, &manifest, progress)?,
@@ -69,18 +72,35 @@ pub(crate) fn build(options: &Options, progress: &Progress) -> Result<(PathBuf, 
         Some(folder) => folder.clone(),
         None => above(folder, "wit/events/schemas").unwrap_or_else(|| folder.join("schemas")),
     };
-    let mut contents = Contents::load(folder, &schemas).map_err(airhost_core::Error::from)?;
+    let mut contents =
+        Contents::load(folder, &schemas, &|topic| contracts::event_schema(topic.as_str()))
+            .map_err(airhost_core::Error::from)?;
     airhost_node::check_migrations(&contents.migrations)?;
-    if contents.openapi.is_none() {
+    let pack = |contents| Artifact::pack(&component, contents).map_err(airhost_core::Error::from);
+    let mut bytes = pack(&contents)?;
+    // Compiling a component only to learn that it says nothing of itself would take long.
+    let describes = check(&bytes)?.exports().iter().any(|export| &*export.name == DESCRIBE);
+    if contents.openapi.is_none() && describes {
         contents.openapi = airhost_node::describe(&component)?;
+        bytes = pack(&contents)?;
     }
-    let bytes = Artifact::pack(&component, &contents).map_err(airhost_core::Error::from)?;
-    check(&bytes)?;
     let output =
         options.output.clone().unwrap_or_else(|| folder.join(format!("{}.wasm", manifest.name)));
     std::fs::write(&output, &bytes)
         .with_context(|| format!("cannot write {}", output.display()))?;
     Ok((output, bytes))
+}
+
+/// The manifest of a service's folder.
+pub(crate) fn manifest(folder: &Path) -> Result<Manifest> {
+    let file = folder.join("service.toml");
+    if !file.exists() {
+        bail!(
+            "{} has no service.toml: name a service's folder, or make one with `airhost new`",
+            folder.display()
+        );
+    }
+    Ok(Manifest::load(&file).map_err(airhost_core::Error::from)?)
 }
 
 /// Packs a manifest into a component that has none.
@@ -92,10 +112,10 @@ pub(crate) fn with_manifest(component: &[u8], manifest: &Path) -> Result<Vec<u8>
 }
 
 /// What a deploy would refuse is refused here, where it can be mended.
-fn check(bytes: &[u8]) -> Result<()> {
+fn check(bytes: &[u8]) -> Result<Artifact> {
     let artifact = Artifact::from_bytes(bytes).map_err(airhost_core::Error::from)?;
     match artifact.check_grants(artifact.manifest(), airhost_node::interfaces()) {
-        Ok(()) => Ok(()),
+        Ok(()) => Ok(artifact),
         Err(findings) => {
             let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
             Err(anyhow!("{}", lines.join("\n  ")))

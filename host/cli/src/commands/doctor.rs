@@ -204,21 +204,18 @@ fn taken(address: SocketAddr) -> Option<Finding> {
 
 /// What building services in Rust needs.
 fn guest_target() -> Finding {
-    let rustc = std::process::Command::new("rustc").args(["--print", "sysroot"]).output();
-    let Ok(sysroot) = rustc else {
-        return finding(
-            "rust",
-            Verdict::Notice,
-            "rustc is not there: services cannot be built here".to_owned(),
-        );
+    let missing = "the target for components is missing: `rustup target add wasm32-wasip2`";
+    let (verdict, detail) = match builds_components() {
+        Some(true) => (Verdict::Good, "components can be built"),
+        Some(false) => (Verdict::Notice, missing),
+        None => (Verdict::Notice, "rustc is not there: services in Rust cannot be built here"),
     };
-    let sysroot = PathBuf::from(String::from_utf8_lossy(&sysroot.stdout).trim());
-    if sysroot.join("lib/rustlib/wasm32-wasip2").is_dir() {
-        return finding("rust", Verdict::Good, "components can be built".to_owned());
-    }
-    finding(
-        "rust",
-        Verdict::Notice,
-        "the target for components is missing: `rustup target add wasm32-wasip2`".to_owned(),
-    )
+    finding("rust", verdict, detail.to_owned())
+}
+
+/// Whether Rust can build components here; none without Rust.
+pub(crate) fn builds_components() -> Option<bool> {
+    let rustc = std::process::Command::new("rustc").args(["--print", "sysroot"]).output().ok()?;
+    let sysroot = PathBuf::from(String::from_utf8_lossy(&rustc.stdout).trim());
+    Some(sysroot.join("lib/rustlib/wasm32-wasip2").is_dir())
 }

@@ -64,7 +64,9 @@ pub(crate) fn run(global: &Global, options: &Options) -> Result<()> {
         Language::Rust => {
             output::line(&format!("  cd {shown} && cargo test     # its tests, without a host"))
         }
-        Language::Python => output::line("  pip install componentize-py"),
+        Language::Python => {
+            output::line(&format!("  cd {shown} && pip install -r requirements.txt"))
+        }
         Language::Js => output::line(&format!("  cd {shown} && npm install")),
     }
     output::line(&format!(

@@ -38,9 +38,10 @@ fn rust(folder: &Path, progress: &Progress) -> Result<PathBuf> {
         .output()
         .context("cannot start cargo: install Rust from https://rustup.rs")?;
     if !output.status.success() {
-        bail!(
-            "the service does not compile; if the target {TARGET} is missing, `rustup target add {TARGET}`"
-        );
+        if !super::doctor::builds_components().unwrap_or(true) {
+            bail!("Rust's target for components is missing: `rustup target add {TARGET}`");
+        }
+        bail!("the service does not compile: what is wrong is said above");
     }
     let messages = String::from_utf8_lossy(&output.stdout);
     let artifacts = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -66,7 +67,11 @@ fn python(folder: &Path, manifest: &Manifest, progress: &Progress) -> Result<Pat
     let file = output(folder, manifest)?;
     let mut command = Command::new("componentize-py");
     command.args(["-d", "wit", "-w", "service", "componentize", "app", "-o"]).arg(&file);
-    run(folder, command, "componentize-py: `pip install componentize-py`")?;
+    run(
+        folder,
+        command,
+        "componentize-py: `pip install -r requirements.txt` in the service's folder",
+    )?;
     Ok(file)
 }
 
@@ -74,20 +79,14 @@ fn python(folder: &Path, manifest: &Manifest, progress: &Progress) -> Result<Pat
 fn javascript(folder: &Path, manifest: &Manifest, progress: &Progress) -> Result<PathBuf> {
     progress.step("compile", "jco componentize");
     let file = output(folder, manifest)?;
-    let mut command = Command::new("npx");
+    // Not through `npx`, which fetches a package of that name if none is installed here.
+    let jco = folder.canonicalize()?.join("node_modules/.bin/jco");
+    let mut command = Command::new(jco);
+    // Replies are synchronous in the contracts, and the host's engine runs without the component
+    // model's asynchronous built-ins.
     command
-        .args([
-            "jco",
-            "componentize",
-            "app.js",
-            "--wit",
-            "wit",
-            "--world-name",
-            "service",
-            "--backend",
-            "quickjs",
-            "-o",
-        ])
+        .args(["componentize", "app.js", "--wit", "wit", "--world-name", "service"])
+        .args(["--backend", "quickjs", "--backend-qjs-disable-async", "-o"])
         .arg(&file);
     run(folder, command, "jco: `npm install` in the service's folder")?;
     Ok(file)
@@ -102,10 +101,14 @@ fn output(folder: &Path, manifest: &Manifest) -> Result<PathBuf> {
 }
 
 fn run(folder: &Path, mut command: Command, needs: &str) -> Result<()> {
-    let status =
-        command.current_dir(folder).status().with_context(|| format!("this needs {needs}"))?;
+    // Standard output is for the answers of this program.
+    let status = command
+        .current_dir(folder)
+        .stdout(std::io::stderr())
+        .status()
+        .with_context(|| format!("this needs {needs}"))?;
     if !status.success() {
-        bail!("the service does not compile");
+        bail!("the service does not compile: what is wrong is said above");
     }
     Ok(())
 }

@@ -10,12 +10,14 @@ use super::*;
 use crate::manifest::testing::manifest;
 
 /// What a host offers in these tests.
-const HOST: [&str; 9] = [
+const HOST: [&str; 11] = [
     "pyairtable:types/errors@0.1.0",
     "pyairtable:types/http@0.1.0",
     "pyairtable:context/log@0.1.0",
     "pyairtable:service/http@0.1.0",
+    "pyairtable:service/jobs@0.1.0",
     "pyairtable:storage/blob@0.1.0",
+    "pyairtable:storage/blob-reply@0.1.0",
     "pyairtable:storage/sql@0.1.0",
     "pyairtable:storage/kv@0.1.0",
     "pyairtable:events/live-reply@0.1.0",
@@ -245,11 +247,27 @@ fn findings(component: &[u8], lines: &str) -> Vec<String> {
 
 #[test]
 fn imports_of_types_alone_need_no_grant() {
-    let artifact = Artifact::with_manifest(http_service(), manifest("")).unwrap();
+    let worker = component(
+        "package test:test; world test {
+            import pyairtable:context/log@0.1.0;
+            export pyairtable:service/job-handler@0.1.0;
+        }",
+    );
+    let artifact = Artifact::with_manifest(&worker, manifest("")).unwrap();
     let import = |name: &str| artifact.imports().iter().find(|i| i.interface.name == name);
-    assert!(import("pyairtable:storage/blob").unwrap().types_only);
+    assert!(import("pyairtable:storage/sql").unwrap().types_only);
     assert!(!import("pyairtable:context/log").unwrap().types_only);
-    assert_eq!(findings(http_service(), ""), Vec::<String>::new());
+    assert_eq!(findings(&worker, ""), Vec::<String>::new());
+}
+
+/// Some languages' tools import whole interfaces: then their functions would need a grant.
+#[test]
+fn answering_requests_imports_no_store() {
+    let artifact = Artifact::with_manifest(http_service(), manifest("")).unwrap();
+    let stores =
+        artifact.imports().iter().filter(|i| i.interface.name.starts_with("pyairtable:storage/"));
+    let names: Vec<&str> = stores.map(|i| &*i.interface.name).collect();
+    assert_eq!(names, ["pyairtable:storage/blob-reply"]);
 }
 
 #[test]

@@ -7,23 +7,36 @@ use std::sync::{
 };
 
 use airhost_core::BodyError;
-use airhost_telemetry::{ResponseFlag, access::Access};
+use airhost_telemetry::{
+    ResponseFlag,
+    access::Access,
+    trace::{ActiveSpan, Status},
+};
 use http::StatusCode;
 
 use super::{Connection, connection::Marks};
 use crate::outcome::Outcome;
 
+/// Longest path in the name of a span, in bytes.
+const MAX_PATH: usize = 256;
+
 /// A request under way.
 pub(crate) struct Pending {
     connection: Arc<Connection>,
     access: Access,
+    /// None where the trace is not recorded.
+    span: Option<ActiveSpan>,
     received: Option<Arc<AtomicU64>>,
     complete: bool,
 }
 
 impl Pending {
-    pub(crate) fn new(connection: Arc<Connection>, access: Access) -> Self {
-        Self { connection, access, received: None, complete: false }
+    pub(crate) fn new(
+        connection: Arc<Connection>,
+        access: Access,
+        span: Option<ActiveSpan>,
+    ) -> Self {
+        Self { connection, access, span, received: None, complete: false }
     }
 
     pub(crate) fn marks(&self) -> &Marks {
@@ -87,7 +100,19 @@ impl Drop for Pending {
             record.bytes_received = received.load(Relaxed);
         }
         if let Some(status) = record.status {
-            self.connection.port.metrics.http.record(&record.method, status, duration);
+            let port = &self.connection.port;
+            port.metrics.http.record(&record.method, status, duration);
+            port.edge.record(status, record.flag, duration);
+        }
+        if let Some(mut span) = self.span.take() {
+            let path = &record.path[..record.path.floor_char_boundary(MAX_PATH)];
+            span.rename(format!("{} {path}", record.method));
+            if record.flag != ResponseFlag::None {
+                span.set("flags", record.flag.as_str());
+            }
+            if let Some(status) = record.status {
+                span.end(Status::Http(status.as_u16()));
+            }
         }
     }
 }

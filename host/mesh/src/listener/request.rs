@@ -6,7 +6,10 @@ use airhost_core::{
     Body, BodyError, Call, CallContext, Caller, CorrelationId, Deadline, Error, Priority, Request,
     Response, Target, TraceContext, codes,
 };
-use airhost_telemetry::access::{Access, Record};
+use airhost_telemetry::{
+    access::{Access, Record},
+    trace::{ActiveSpan, Kind, Traces},
+};
 use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header,
@@ -40,7 +43,9 @@ pub(crate) async fn answer(
     let port = Arc::clone(&connection.port);
     let settings = **port.settings.load();
     let client = connection.peer.client(&parts.headers, &port.config.trusted_proxies);
-    let context = context(&parts.headers, &settings, client);
+    let mut context = context(&parts.headers, &settings, client);
+    let span = begin(&port.traces, &parts.headers, &mut context);
+    let span = span.map(|span| span.service(&port.config.service));
     let surface = Surface::of(parts.uri.path());
     let path = parts.uri.path_and_query().cloned();
     let head = parts.method == Method::HEAD;
@@ -51,7 +56,7 @@ pub(crate) async fn answer(
         context.trace,
     );
     record.service = Some(port.config.service.clone());
-    let mut pending = Pending::new(connection, Access::begin(&port.logs, record));
+    let mut pending = Pending::new(connection, Access::begin(&port.logs, record), span);
 
     let correlation = context.correlation.clone();
     let client_upgrade = parts.extensions.remove::<OnUpgrade>();
@@ -84,14 +89,30 @@ fn context(headers: &HeaderMap, settings: &PortSettings, client: IpAddr) -> Call
         correlation: text(CORRELATION)
             .and_then(CorrelationId::accept)
             .unwrap_or_else(CorrelationId::generate),
-        trace: text(TRACEPARENT)
-            .and_then(TraceContext::parse)
-            .unwrap_or_else(TraceContext::generate),
+        trace: TraceContext::generate(),
         depth: 0,
         priority: Priority::Normal,
         client_ip: Some(client),
         route: None,
     }
+}
+
+/// Goes on with the client's trace, or begins one; none if nobody records it. The span is named
+/// when it ends.
+fn begin(
+    traces: &Arc<Traces>,
+    headers: &HeaderMap,
+    context: &mut CallContext,
+) -> Option<ActiveSpan> {
+    let client = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
+    let mut parent = [0; 8];
+    if let Some(client) = client.and_then(TraceContext::parse) {
+        parent = client.span_id;
+        context.trace = client.child();
+    }
+    traces
+        .records(&context.trace)
+        .then(|| traces.span(Kind::Server, "request", &context.trace, parent, &context.correlation))
 }
 
 /// Checks and cleans the head, and gets the body ready.

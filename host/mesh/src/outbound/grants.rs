@@ -1,9 +1,6 @@
 //! Who may call whom, made from the manifests of the active revisions.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use airhost_core::ServiceName;
 use airhost_manifest::{Egress, Injection, Manifest, Pace, PaceKey, Scheme};
@@ -24,10 +21,18 @@ pub(crate) struct Grants {
 /// What one service may do.
 #[derive(Debug)]
 pub(crate) struct CallerGrants {
-    services: HashSet<ServiceName>,
+    services: HashMap<ServiceName, Arc<InsideGrant>>,
     outside: Vec<Arc<OutsideGrant>>,
     /// Calls that were refused, whatever they named.
     pub(crate) denied: Arc<EdgeMetrics>,
+}
+
+/// A service that may be called. Calls in process are counted for both sides here, as two
+/// sidecars would.
+#[derive(Debug)]
+pub(crate) struct InsideGrant {
+    pub(crate) source: Arc<EdgeMetrics>,
+    pub(crate) destination: Arc<EdgeMetrics>,
 }
 
 /// One entry of a manifest's `[[egress]]`.
@@ -73,7 +78,11 @@ impl Grants {
                 })
             });
             let grants = CallerGrants {
-                services: manifest.calls.iter().cloned().collect(),
+                services: manifest
+                    .calls
+                    .iter()
+                    .map(|callee| (callee.clone(), inside(telemetry, &manifest.name, callee)))
+                    .collect(),
                 outside: outside.collect(),
                 denied: edge(telemetry, manifest.name.as_str(), "denied"),
             };
@@ -88,8 +97,8 @@ impl Grants {
 }
 
 impl CallerGrants {
-    pub(crate) fn allows_service(&self, service: &ServiceName) -> bool {
-        self.services.contains(service)
+    pub(crate) fn inside(&self, service: &ServiceName) -> Option<&Arc<InsideGrant>> {
+        self.services.get(service)
     }
 
     pub(crate) fn outside(
@@ -100,6 +109,22 @@ impl CallerGrants {
     ) -> Option<&Arc<OutsideGrant>> {
         self.outside.iter().find(|grant| grant.egress.allows(scheme, host, port))
     }
+}
+
+fn inside(telemetry: &Telemetry, caller: &ServiceName, callee: &ServiceName) -> Arc<InsideGrant> {
+    let edge = |reporter| {
+        telemetry.metrics.edge(&Edge {
+            reporter,
+            source: caller.as_str(),
+            destination: callee.as_str(),
+            security: Security::MutualTls,
+            protocol: Protocol::Http,
+        })
+    };
+    Arc::new(InsideGrant {
+        source: edge(Reporter::Source),
+        destination: edge(Reporter::Destination),
+    })
 }
 
 fn edge(telemetry: &Telemetry, source: &str, destination: &str) -> Arc<EdgeMetrics> {

@@ -1,10 +1,12 @@
 //! `events/bus`.
 
+use std::sync::Arc;
+
 use airhost_core::codes;
 use wasmtime::component::Resource;
 
 use super::{Answer, sql::Transaction};
-use crate::{bindings::imports::pyairtable::events::bus as wit, state::State};
+use crate::{bindings::imports::pyairtable::events::bus as wit, state::State, trace::spanned};
 
 impl wit::Host for State {
     async fn publish(
@@ -13,7 +15,8 @@ impl wit::Host for State {
         tx: Option<Resource<Transaction>>,
     ) -> Answer<String> {
         let tx = self.transaction(tx.as_ref())?;
-        let Some(outbox) = &self.service.environment.outbox else {
+        let service = Arc::clone(&self.service);
+        let Some(outbox) = &service.environment.outbox else {
             return Err(codes::IMPORT_DENIED
                 .error("the manifest has no `out` under [events]")
                 .into());
@@ -24,7 +27,11 @@ impl wit::Host for State {
             data: event.data,
             attrs: event.attrs,
         };
-        let id = outbox.publish(event, &self.call.context, tx.as_deref()).await?;
-        Ok(id.to_string())
+        let span = self.publication(&event.topic);
+        let outer = std::mem::replace(&mut self.call.context.trace, span.context());
+        let published = outbox.publish(event, &self.call.context, tx.as_deref());
+        let id = spanned(span, published).await;
+        self.call.context.trace = outer;
+        Ok(id?.to_string())
     }
 }

@@ -108,7 +108,13 @@ impl State {
             (None, BodyOut::None) => Body::Empty,
             (None, BodyOut::Bytes(bytes)) => bytes.into(),
             (None, BodyOut::RequestBody) => match &mut self.call.handling {
-                Some(handling) => std::mem::take(&mut handling.request.body),
+                Some(handling) => {
+                    // A switch of protocols is asked for in the extensions; it goes on with the
+                    // body that it is about.
+                    *request.extensions_mut() =
+                        std::mem::take(&mut handling.request.parts.extensions);
+                    std::mem::take(&mut handling.request.body)
+                }
                 None => return Err(invalid("body: there is no request that is handled, so it")),
             },
         };

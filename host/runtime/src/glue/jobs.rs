@@ -10,6 +10,7 @@ use super::{Answer, sql::Transaction};
 use crate::{
     bindings::imports::pyairtable::service::jobs::{self as wit, HostJob},
     state::State,
+    trace::spanned,
 };
 
 /// A job that is running.
@@ -46,7 +47,12 @@ impl wit::Host for State {
             max_attempts: spec.max_attempts,
             attrs: spec.attrs,
         };
-        Ok(self.jobs()?.put(spec, &self.call.context, tx.as_deref()).await?)
+        let jobs = self.jobs()?.clone();
+        let span = self.publication(&spec.kind);
+        let outer = std::mem::replace(&mut self.call.context.trace, span.context());
+        let id = spanned(span, jobs.put(spec, &self.call.context, tx.as_deref())).await;
+        self.call.context.trace = outer;
+        Ok(id?)
     }
 
     async fn cancel(&mut self, id: String, tx: Option<Resource<Transaction>>) -> Answer<bool> {

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use airhost_core::codes;
 use airhost_storage::kv::{self, KeyValue};
+use airhost_telemetry::trace::{ActiveSpan, Kind};
 use bytes::Bytes;
 
 use super::{Answer, body::into_vec, millis};
@@ -13,6 +14,7 @@ use crate::{
         self as wit, Algorithm, Bucket, Entry, Mutation, Verdict,
     },
     state::State,
+    trace::spanned,
 };
 
 /// Longest key, in bytes.
@@ -34,6 +36,10 @@ impl State {
             self.service.name.as_str(),
             self.call.context.tenant.as_ref().map(|tenant| tenant.as_str()),
         )
+    }
+
+    fn kv_span(&self, name: &'static str) -> ActiveSpan {
+        self.span(Kind::Store, name)
     }
 
     fn key(&self, key: &str) -> airhost_core::Result<String> {
@@ -74,16 +80,24 @@ fn algorithm(algorithm: Algorithm) -> kv::Algorithm {
 
 impl wit::Host for State {
     async fn get(&mut self, key: String) -> Answer<Option<Entry>> {
-        Ok(self.kv()?.get(&self.key(&key)?).await?.map(entry))
+        let kv = self.kv()?;
+        Ok(spanned(self.kv_span("kv get"), kv.get(&self.key(&key)?)).await?.map(entry))
     }
 
     async fn get_many(&mut self, keys: Vec<String>) -> Answer<Vec<Option<Entry>>> {
+        let kv = self.kv()?;
         let keys = keys.iter().map(|key| self.key(key)).collect::<Result<Vec<_>, _>>()?;
-        Ok(self.kv()?.get_many(&keys).await?.into_iter().map(|found| found.map(entry)).collect())
+        Ok(spanned(self.kv_span("kv get-many"), kv.get_many(&keys))
+            .await?
+            .into_iter()
+            .map(|found| found.map(entry))
+            .collect())
     }
 
     async fn set(&mut self, key: String, value: Vec<u8>, ttl_ms: Option<u64>) -> Answer<u64> {
-        Ok(self.kv()?.set(&self.key(&key)?, value.into(), ttl(ttl_ms)).await?)
+        let kv = self.kv()?;
+        Ok(spanned(self.kv_span("kv set"), kv.set(&self.key(&key)?, value.into(), ttl(ttl_ms)))
+            .await?)
     }
 
     async fn compare_and_set(
@@ -93,22 +107,31 @@ impl wit::Host for State {
         value: Vec<u8>,
         ttl_ms: Option<u64>,
     ) -> Answer<u64> {
-        Ok(self
-            .kv()?
-            .compare_and_set(&self.key(&key)?, expected, value.into(), ttl(ttl_ms))
-            .await?)
+        let kv = self.kv()?;
+        Ok(spanned(
+            self.kv_span("kv compare-and-set"),
+            kv.compare_and_set(&self.key(&key)?, expected, value.into(), ttl(ttl_ms)),
+        )
+        .await?)
     }
 
     async fn delete(&mut self, key: String) -> Answer<bool> {
-        Ok(self.kv()?.delete(&self.key(&key)?).await?)
+        let kv = self.kv()?;
+        Ok(spanned(self.kv_span("kv delete"), kv.delete(&self.key(&key)?)).await?)
     }
 
     async fn increment(&mut self, key: String, delta: i64, ttl_ms: Option<u64>) -> Answer<i64> {
-        Ok(self.kv()?.increment(&self.key(&key)?, delta, ttl(ttl_ms)).await?)
+        let kv = self.kv()?;
+        Ok(spanned(
+            self.kv_span("kv increment"),
+            kv.increment(&self.key(&key)?, delta, ttl(ttl_ms)),
+        )
+        .await?)
     }
 
     async fn expire(&mut self, key: String, ttl_ms: Option<u64>) -> Answer<bool> {
-        Ok(self.kv()?.expire(&self.key(&key)?, ttl(ttl_ms)).await?)
+        let kv = self.kv()?;
+        Ok(spanned(self.kv_span("kv expire"), kv.expire(&self.key(&key)?, ttl(ttl_ms))).await?)
     }
 
     async fn atomic(
@@ -116,6 +139,7 @@ impl wit::Host for State {
         checks: Vec<(String, Option<u64>)>,
         mutations: Vec<Mutation>,
     ) -> Answer<()> {
+        let kv = self.kv()?;
         let checks = checks
             .into_iter()
             .map(|(key, version)| Ok((self.key(&key)?, version)))
@@ -136,10 +160,11 @@ impl wit::Host for State {
                 })
             })
             .collect::<airhost_core::Result<Vec<_>>>()?;
-        Ok(self.kv()?.atomic(&checks, mutations).await?)
+        Ok(spanned(self.kv_span("kv atomic"), kv.atomic(&checks, mutations)).await?)
     }
 
     async fn take(&mut self, buckets: Vec<Bucket>) -> Answer<Vec<Verdict>> {
+        let kv = self.kv()?;
         let buckets = buckets
             .into_iter()
             .map(|bucket| {
@@ -153,7 +178,7 @@ impl wit::Host for State {
                 })
             })
             .collect::<airhost_core::Result<Vec<_>>>()?;
-        let verdicts = self.kv()?.take(&buckets).await?;
+        let verdicts = spanned(self.kv_span("kv take"), kv.take(&buckets)).await?;
         Ok(verdicts
             .into_iter()
             .map(|verdict| Verdict {
@@ -166,22 +191,29 @@ impl wit::Host for State {
     }
 
     async fn refund(&mut self, key: String, with: Algorithm, units: u64) -> Answer<()> {
-        Ok(self.kv()?.refund(&self.key(&key)?, algorithm(with), units).await?)
+        let kv = self.kv()?;
+        Ok(spanned(self.kv_span("kv refund"), kv.refund(&self.key(&key)?, algorithm(with), units))
+            .await?)
     }
 
     async fn push(&mut self, key: String, values: Vec<Vec<u8>>) -> Answer<u64> {
+        let kv = self.kv()?;
         let values = values.into_iter().map(Bytes::from).collect();
-        Ok(self.kv()?.push(&self.key(&key)?, values).await?)
+        Ok(spanned(self.kv_span("kv push"), kv.push(&self.key(&key)?, values)).await?)
     }
 
     async fn pop(&mut self, key: String, max: u32) -> Answer<Vec<Vec<u8>>> {
-        Ok(self.kv()?.pop(&self.key(&key)?, max).await?.into_iter().map(into_vec).collect())
+        let kv = self.kv()?;
+        Ok(spanned(self.kv_span("kv pop"), kv.pop(&self.key(&key)?, max))
+            .await?
+            .into_iter()
+            .map(into_vec)
+            .collect())
     }
 
     async fn range(&mut self, key: String, start: u64, max: u32) -> Answer<Vec<Vec<u8>>> {
-        Ok(self
-            .kv()?
-            .range(&self.key(&key)?, start, max)
+        let kv = self.kv()?;
+        Ok(spanned(self.kv_span("kv range"), kv.range(&self.key(&key)?, start, max))
             .await?
             .into_iter()
             .map(into_vec)
@@ -194,9 +226,14 @@ impl wit::Host for State {
         after: Option<String>,
         max: u32,
     ) -> Answer<Vec<String>> {
+        let kv = self.kv()?;
         let scope = self.scope();
         let after = after.map(|after| format!("{scope}{after}"));
-        let keys = self.kv()?.scan(&format!("{scope}{prefix}"), after.as_deref(), max).await?;
+        let keys = spanned(
+            self.kv_span("kv scan"),
+            kv.scan(&format!("{scope}{prefix}"), after.as_deref(), max),
+        )
+        .await?;
         Ok(keys
             .into_iter()
             .filter_map(|key| key.strip_prefix(&scope).map(ToOwned::to_owned))

@@ -1,6 +1,6 @@
 //! `context/log`.
 
-use tracing::{Level, level_filters::LevelFilter};
+use airhost_telemetry::log::Level;
 
 use crate::{
     bindings::imports::pyairtable::context::log::{self as wit, Level as WitLevel},
@@ -16,39 +16,24 @@ impl wit::Host for State {
         fields: Vec<(String, String)>,
     ) -> wasmtime::Result<()> {
         let level = match level {
-            WitLevel::Trace => Level::TRACE,
-            WitLevel::Debug => Level::DEBUG,
-            WitLevel::Info => Level::INFO,
-            WitLevel::Warn => Level::WARN,
-            WitLevel::Error => Level::ERROR,
+            WitLevel::Trace => Level::Trace,
+            WitLevel::Debug => Level::Debug,
+            WitLevel::Info => Level::Info,
+            WitLevel::Warn => Level::Warn,
+            WitLevel::Error => Level::Error,
         };
-        if level <= LevelFilter::current() {
-            let context = &self.call.context;
-            log::write(
-                &self.service,
-                &context.correlation,
-                Some(context),
-                level,
-                "log",
-                &message,
-                &fields,
-            );
-        }
+        log::write(&self.service, &self.call.line_context(), level, &message, &fields);
         Ok(())
     }
 
     fn enabled(&mut self) -> wasmtime::Result<WitLevel> {
-        let current = LevelFilter::current();
-        Ok(if current >= Level::TRACE {
-            WitLevel::Trace
-        } else if current >= Level::DEBUG {
-            WitLevel::Debug
-        } else if current >= Level::INFO {
-            WitLevel::Info
-        } else if current >= Level::WARN {
-            WitLevel::Warn
-        } else {
-            WitLevel::Error
+        let service = &self.service;
+        Ok(match service.telemetry.logs.level(service.name.as_str()) {
+            Level::Trace => WitLevel::Trace,
+            Level::Debug => WitLevel::Debug,
+            Level::Info => WitLevel::Info,
+            Level::Warn => WitLevel::Warn,
+            Level::Error => WitLevel::Error,
         })
     }
 }

@@ -2,10 +2,11 @@
 
 use airhost_core::codes;
 use airhost_mail::{Attachment, Message};
+use airhost_telemetry::trace::Kind;
 use wasmtime::component::Resource;
 
 use super::{Answer, sql::Transaction};
-use crate::{bindings::imports::pyairtable::mail::mailer as wit, state::State};
+use crate::{bindings::imports::pyairtable::mail::mailer as wit, state::State, trace::spanned};
 
 impl wit::Host for State {
     async fn send(
@@ -35,6 +36,7 @@ impl wit::Host for State {
             attachments: message.attachments.into_iter().map(attachment).collect(),
             headers: message.headers,
         };
-        Ok(mailer.send(message, &self.call.context, tx.as_deref()).await?)
+        let sent = mailer.send(message, &self.call.context, tx.as_deref());
+        Ok(spanned(self.span(Kind::Publish, "mail"), sent).await?)
     }
 }

@@ -7,6 +7,7 @@ use airhost_storage::{
     idempotency::{Idempotency, StoredResponse},
     sql::{self, Database},
 };
+use airhost_telemetry::trace::Kind;
 use wasmtime::component::Resource;
 
 use super::Answer;
@@ -17,6 +18,7 @@ use crate::{
     },
     serve,
     state::State,
+    trace::spanned,
 };
 
 /// A transaction of a guest.
@@ -77,13 +79,16 @@ impl State {
 impl wit::Host for State {
     async fn query(&mut self, statement: String, params: Vec<Value>) -> Answer<Rows> {
         let deadline = self.call.context.deadline;
-        let rows = self.database()?.query(&statement, to_params(params), deadline).await?;
-        Ok(to_rows(rows))
+        let database = self.database()?;
+        let rows = database.query(&statement, to_params(params), deadline);
+        Ok(to_rows(spanned(self.statement(&statement), rows).await?))
     }
 
     async fn execute(&mut self, statement: String, params: Vec<Value>) -> Answer<u64> {
         let deadline = self.call.context.deadline;
-        Ok(self.database()?.execute(&statement, to_params(params), deadline).await?)
+        let database = self.database()?;
+        let changed = database.execute(&statement, to_params(params), deadline);
+        Ok(spanned(self.statement(&statement), changed).await?)
     }
 
     async fn begin(&mut self, access: Access) -> Answer<Resource<Transaction>> {
@@ -92,12 +97,13 @@ impl wit::Host for State {
         if self.call.transactions >= most {
             return Err(codes::TX_TOO_MANY.error(format!("{most} transactions are open")).into());
         }
-        let access = match access {
-            Access::Read => sql::Access::Read,
-            Access::Write => sql::Access::Write,
+        let (access, name) = match access {
+            Access::Read => (sql::Access::Read, "begin read"),
+            Access::Write => (sql::Access::Write, "begin write"),
         };
+        let begun = database.begin(access, self.call.context.deadline);
         let tx: Arc<dyn sql::Transaction> =
-            database.begin(access, self.call.context.deadline).await?.into();
+            spanned(self.span(Kind::Sql, name), begun).await?.into();
         self.call.transactions += 1;
         if access == sql::Access::Write {
             self.call.open_writes += 1;
@@ -114,7 +120,8 @@ impl HostTransaction for State {
         params: Vec<Value>,
     ) -> Answer<Rows> {
         let tx = Arc::clone(&self.table.get(&this)?.tx);
-        Ok(to_rows(tx.query(&statement, to_params(params)).await?))
+        let rows = tx.query(&statement, to_params(params));
+        Ok(to_rows(spanned(self.statement(&statement), rows).await?))
     }
 
     async fn execute(
@@ -124,7 +131,8 @@ impl HostTransaction for State {
         params: Vec<Value>,
     ) -> Answer<u64> {
         let tx = Arc::clone(&self.table.get(&this)?.tx);
-        Ok(tx.execute(&statement, to_params(params)).await?)
+        let changed = tx.execute(&statement, to_params(params));
+        Ok(spanned(self.statement(&statement), changed).await?)
     }
 
     async fn commit(&mut self, this: Resource<Transaction>, reply: Option<Response>) -> Answer<()> {
@@ -152,7 +160,7 @@ impl HostTransaction for State {
             tx.rollback().await?;
             return Err(error.into());
         }
-        let committed = tx.commit().await;
+        let committed = spanned(self.span(Kind::Sql, "commit"), tx.commit()).await;
         self.close(&this)?;
         committed?;
         if stored.is_some_and(|(_, stored)| stored.status < 500) {
@@ -170,7 +178,7 @@ impl HostTransaction for State {
                 .into());
         }
         self.close(&this)?;
-        Ok(tx.rollback().await?)
+        Ok(spanned(self.span(Kind::Sql, "rollback"), tx.rollback()).await?)
     }
 
     async fn drop(&mut self, this: Resource<Transaction>) -> wasmtime::Result<()> {

@@ -22,6 +22,7 @@ use airhost_runtime::{
     Activation, CacheKey, Config, Deployment, Instances, Language, Limits, Loaded, Pool, Runtime,
     ServiceEnvironment,
 };
+use airhost_telemetry::Telemetry;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -60,7 +61,7 @@ pub struct Host {
 pub fn config() -> Config {
     Config {
         pool: Pool { instances: 300, ..Pool::default() },
-        ..Config::new(CacheKey::new([7; 32]))
+        ..Config::new(CacheKey::new([7; 32]), Telemetry::discard())
     }
 }
 

@@ -25,7 +25,10 @@ impl Tree {
     /// The tree of these spans, which may come from several nodes; each is taken once.
     #[must_use]
     pub fn new(mut spans: Vec<Span>) -> Self {
-        spans.sort_by(|a, b| (a.start_micros, &a.span_id).cmp(&(b.start_micros, &b.span_id)));
+        // Of spans that began in the same microsecond the one that ended last is the outer one,
+        // and they come in the order in which they ended.
+        spans.reverse();
+        spans.sort_by_key(|span| span.start_micros);
         let mut index = HashMap::with_capacity(spans.len());
         spans.retain(|span| {
             let next = index.len();
