@@ -81,9 +81,8 @@ impl ServiceRoutes {
     /// Whose paths a call asks for.
     fn service<'a>(&'a self, call: &'a Call) -> Option<&'a ServiceName> {
         match (&self.service, &call.target, &call.context.caller) {
-            (Some(service), ..) => Some(service),
             (None, Target::Service(_), Caller::Public) | (None, Target::External, _) => None,
-            (None, Target::Service(service), _) => Some(service),
+            (Some(service), ..) | (None, Target::Service(service), _) => Some(service),
         }
     }
 
@@ -102,10 +101,9 @@ impl ServiceRoutes {
         match path {
             HostPath::Health => Ok(report(&self.facts.health(service).await)),
             HostPath::Ready => Ok(report(&self.facts.readiness(service).await)),
-            HostPath::Metrics => Ok(content(
-                "text/plain; version=0.0.4; charset=utf-8",
-                self.facts.metrics(service),
-            )),
+            HostPath::Metrics => {
+                Ok(content("text/plain; version=0.0.4; charset=utf-8", self.facts.metrics(service)))
+            }
             HostPath::OpenApi => match self.facts.openapi(service) {
                 Some(document) => Ok(content("application/json", document)),
                 None => Err(codes::REQUEST_NO_ROUTE.error("the service has no OpenAPI document")),

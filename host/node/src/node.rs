@@ -239,7 +239,12 @@ fn runtime(config: &Config, state: &State, engines: &Engines) -> Result<Arc<Runt
     Ok(Runtime::new(settings).map_err(Error::from)?)
 }
 
-fn mesh(config: &Config, engines: &Engines, runtime: &Arc<Runtime>, facts: &Arc<LateFacts>) -> Result<Arc<Mesh>> {
+fn mesh(
+    config: &Config,
+    engines: &Engines,
+    runtime: &Arc<Runtime>,
+    facts: &Arc<LateFacts>,
+) -> Result<Arc<Mesh>> {
     let mut overrides = std::collections::HashMap::new();
     for (host, base) in &config.overrides {
         let uri = base.parse().map_err(|_| {

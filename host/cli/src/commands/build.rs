@@ -76,7 +76,9 @@ pub(crate) fn build(options: &Options, progress: &Progress) -> Result<(PathBuf, 
         Contents::load(folder, &schemas, &|topic| contracts::event_schema(topic.as_str()))
             .map_err(airhost_core::Error::from)?;
     airhost_node::check_migrations(&contents.migrations)?;
-    let pack = |contents| Artifact::pack(&component, contents).map_err(airhost_core::Error::from);
+    let pack = |contents: &Contents| {
+        Artifact::pack(&component, contents).map_err(airhost_core::Error::from)
+    };
     let mut bytes = pack(&contents)?;
     // Compiling a component only to learn that it says nothing of itself would take long.
     let describes = check(&bytes)?.exports().iter().any(|export| &*export.name == DESCRIBE);
