@@ -103,7 +103,7 @@ impl Changes {
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             let Ok(event) = event else { return };
             if !event.kind.is_access() && event.paths.iter().any(|path| concerns(&root, path)) {
-                drop(change.try_send(()));
+                change.try_send(()).ok();
             }
         })?;
         let folder = folder.to_owned();
