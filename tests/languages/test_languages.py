@@ -92,6 +92,7 @@ def test_wasi_http(platform, tmp_path):
     manifest.write_text(
         'name = "plain-wasi"\nteam = "tests"\ndescription = "Knows nothing of this platform."\n'
         'port = 8196\ncontract = "0.1"\n[grants]\nforeign-wasi-http = true\n'
+        '[[egress]]\nhost = "example.com"\n'
     )
     artifact = Path(target) / "wasm32-wasip2" / "release" / "guest_wasi_http.wasm"
     url = serve(platform, "plain-wasi", artifact, "/", "--manifest", str(manifest))

@@ -26,7 +26,8 @@ const STEPS: &[Step] = &[
     }),
     ("tidy", "the structure holds", crate::tidy::run),
     ("clippy", "no warnings", clippy),
-    ("unit", "tests of the host's crates", unit),
+    ("unit", "tests of the host's crates that need no guest", unit),
+    ("node", "tests of the crates that run guests, and of those above", node),
     ("components", "tests of the components, natively", components),
     ("build-components", "all components build and pack", || {
         guests::build_components(&[], Profile::Dev).map(drop)
@@ -41,7 +42,27 @@ const STEPS: &[Step] = &[
 
 /// Steps that take long or need more of the machine: they run when they are named, or with `all`.
 const ON_REQUEST: &[&str] =
-    &["clippy", "system", "clients", "languages", "tutorial", "docs", "deny"];
+    &["clippy", "node", "components", "system", "clients", "languages", "tutorial", "docs", "deny"];
+
+/// Crates below the runtime, the mesh and the simulator.
+const UNIT: &[&str] = &[
+    "airhost-core",
+    "airhost-control",
+    "airhost-crypto",
+    "airhost-events",
+    "airhost-identity",
+    "airhost-jobs",
+    "airhost-mail",
+    "airhost-mesh",
+    "airhost-secrets",
+    "airhost-sim",
+    "airhost-storage",
+    "airhost-telemetry",
+];
+
+/// Crates whose tests run guests, and those above them.
+const NODE: &[&str] =
+    &["airhost-cli", "airhost-manifest", "airhost-node", "airhost-runtime", "xtask"];
 
 /// Runs the named steps (`all` for every one), or those that are not on request.
 pub(crate) fn run_all(names: &[String], list: bool) -> Result<()> {
@@ -117,8 +138,18 @@ fn clippy() -> Result<()> {
 }
 
 fn unit() -> Result<()> {
-    let mut command = cargo(&["test", "--locked", "--workspace", "--quiet"]);
-    command.args(["--exclude", "airhost-system-tests", "--exclude", "airhost-bench"]);
+    test_packages(UNIT)
+}
+
+fn node() -> Result<()> {
+    test_packages(NODE)
+}
+
+fn test_packages(names: &[&str]) -> Result<()> {
+    let mut command = cargo(&["test", "--locked"]);
+    for name in names {
+        command.args(["--package", name]);
+    }
     run(command)
 }
 

@@ -32,13 +32,13 @@ struct Options {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    run: run::Options,
+    run: run::Selection,
 }
 
 #[derive(Subcommand)]
 enum Command {
     /// Measures; the same as no command.
-    Run(run::Options),
+    Run(run::Selection),
     /// Serves until its standard input ends, for a run that has started it.
     #[command(subcommand, hide = true)]
     Serve(servers::Role),
@@ -51,5 +51,15 @@ async fn main() -> Result<()> {
         Some(Command::Serve(role)) => servers::serve(role).await,
         Some(Command::Run(options)) => run::run(options).await,
         None => run::run(options).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        super::Options::command().debug_assert();
     }
 }

@@ -13,7 +13,7 @@ use crate::{
 };
 
 #[derive(Args)]
-pub(crate) struct Options {
+pub(crate) struct Selection {
     /// What to measure; everything if nothing is named.
     scenarios: Vec<Scenario>,
     /// One short run of each: shows that everything works, and nothing else.
@@ -27,7 +27,7 @@ pub(crate) struct Options {
     no_install: bool,
 }
 
-pub(crate) async fn run(options: Options) -> Result<()> {
+pub(crate) async fn run(options: Selection) -> Result<()> {
     let all = options.scenarios.is_empty();
     let scenarios = if all { Scenario::value_variants() } else { &options.scenarios };
     let scale = if options.quick { Scale::QUICK } else { Scale::FULL };

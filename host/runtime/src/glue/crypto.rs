@@ -7,11 +7,13 @@ use airhost_crypto::{
     compression as native_compression, hash as native_hash, password::Passwords,
     signature as native_signature,
 };
+use airhost_telemetry::trace::Kind;
 
 use super::Answer;
 use crate::{
     bindings::imports::pyairtable::crypto::{compression, hash, password, signature},
     state::State,
+    trace::spanned,
 };
 
 fn hash_algorithm(algorithm: hash::Algorithm) -> native_hash::Algorithm {
@@ -53,16 +55,23 @@ impl State {
 
 impl password::Host for State {
     async fn hash(&mut self, password: String) -> Answer<String> {
-        Ok(self.passwords()?.hash(&password).await?)
+        let passwords = self.passwords()?;
+        let span = self.span(Kind::Internal, "password hash");
+        Ok(spanned(span, passwords.hash(&password)).await?)
     }
 
     async fn verify(&mut self, password: String, hash: String) -> Answer<password::Verdict> {
-        let verdict = self.passwords()?.verify(&password, &hash).await?;
+        let passwords = self.passwords()?;
+        let span = self.span(Kind::Internal, "password verify");
+        let verdict = spanned(span, passwords.verify(&password, &hash)).await?;
         Ok(password::Verdict { matches: verdict.matches, outdated: verdict.outdated })
     }
 
     async fn verify_nothing(&mut self, password: String) -> Answer<()> {
-        Ok(self.passwords()?.verify_nothing(&password).await?)
+        let passwords = self.passwords()?;
+        // Named as the real one: who reads traces does not learn which accounts there are.
+        let span = self.span(Kind::Internal, "password verify");
+        Ok(spanned(span, passwords.verify_nothing(&password)).await?)
     }
 }
 
