@@ -95,7 +95,7 @@ def test_wasi_http(platform, tmp_path):
         '[[egress]]\nhost = "example.com"\n'
     )
     artifact = Path(target) / "wasm32-wasip2" / "release" / "guest_wasi_http.wasm"
-    url = serve(platform, "plain-wasi", artifact, "/", "--manifest", str(manifest))
+    url = serve(platform, "plain-wasi", artifact, "/**", "--manifest", str(manifest))
     answer = requests.post(f"{url}/echo", data=b"body", headers={"x-test": "seen"}, timeout=30)
     assert answer.status_code == 200, answer.text
     assert answer.text == "/echo seen body"
