@@ -76,7 +76,7 @@ async fn notes(database: &Sqlite) -> Vec<Vec<Value>> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_is_consumed_in_the_hosts_transaction() {
-    let Setting { host, database, .. } = setting().await;
+    let Setting { host, database, _folder, .. } = setting().await;
     let name = service("worker");
     let begin = async || {
         let tx =
@@ -114,7 +114,7 @@ async fn a_batch_is_consumed_in_the_hosts_transaction() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tick_puts_a_job_and_the_job_runs() {
-    let Setting { host, jobs, .. } = setting().await;
+    let Setting { host, jobs, _folder, .. } = setting().await;
     let stop = CancellationToken::new();
     let worker = Worker::new(jobs.clone(), host.runtime.clone(), WorkerConfig::default());
     let worker = tokio::spawn(worker.run(stop.clone()));
