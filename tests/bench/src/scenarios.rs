@@ -177,6 +177,9 @@ impl Bench {
 async fn sign_in(host: &Server, keys: &Path) -> Result<String> {
     let http = Http::new();
     let auth = format!("http://{}", host.told(AUTH)?);
+    let published =
+        http.good(Method::GET, &format!("{auth}/.well-known/jwks.json"), b"", None).await?;
+    std::fs::write(keys, published)?;
     let body =
         json!({ "email": host.told("email")?, "password": host.told("password")? }).to_string();
     let answer = http
@@ -184,9 +187,6 @@ async fn sign_in(host: &Server, keys: &Path) -> Result<String> {
         .await?;
     let answer: Value = serde_json::from_slice(&answer)?;
     let token = answer["access_token"].as_str().context("the answer to the login has no token")?;
-    let published =
-        http.good(Method::GET, &format!("{auth}/.well-known/jwks.json"), b"", None).await?;
-    std::fs::write(keys, published)?;
     Ok(token.to_owned())
 }
 
