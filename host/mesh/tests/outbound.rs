@@ -543,7 +543,7 @@ async fn a_call_has_a_span_and_is_counted_for_both_sides() {
         Service::by(
             |call| async move { Ok(Response::new(Body::from(call.context.trace.to_string()))) },
         );
-    let manifest = manifest("calls = [\"auth-service\"]\n");
+    let manifest = manifest("[calls]\nservices = [\"auth-service\"]\n");
     let mesh = Mesh::new(local, None, OutboundConfig::default(), &telemetry).unwrap();
     mesh.update([&manifest]);
     for (service, status) in [
