@@ -19,6 +19,9 @@ pub(crate) struct Selection {
     /// One short run of each: shows that everything works, and nothing else.
     #[arg(long)]
     quick: bool,
+    /// Asks every server once and measures nothing.
+    #[arg(long, conflicts_with_all = ["quick", "write"])]
+    check: bool,
     /// Writes docs/benchmarks.md even if not everything was measured. A full run always does.
     #[arg(long)]
     write: bool,
@@ -30,13 +33,18 @@ pub(crate) struct Selection {
 pub(crate) async fn run(options: Selection) -> Result<()> {
     let all = options.scenarios.is_empty();
     let scenarios = if all { Scenario::value_variants() } else { &options.scenarios };
-    let scale = if options.quick { Scale::QUICK } else { Scale::FULL };
+    let scale = match (options.check, options.quick) {
+        (true, _) => Scale::CHECK,
+        (false, true) => Scale::QUICK,
+        (false, false) => Scale::FULL,
+    };
     let facts = machine::facts();
-    if cfg!(debug_assertions) {
+    if cfg!(debug_assertions) && !options.check {
         println!("this is a debug build: its numbers say nothing");
     }
     let begin = Instant::now();
-    let bench = Bench::start(scale, !options.no_install && !options.quick).await?;
+    let install = !options.no_install && !options.quick && !options.check;
+    let bench = Bench::start(scale, install).await?;
     let mut report = Report::default();
     for scenario in scenarios {
         println!("{}: load of the machine {}", scenario.name(), machine::load());
@@ -47,11 +55,15 @@ pub(crate) async fn run(options: Selection) -> Result<()> {
     }
     bench.stop().await?;
     let text = report.render(&intro(scale), &facts)?;
-    println!("\n{text}\nmeasured in {:.0} s", begin.elapsed().as_secs_f64());
+    if !options.check {
+        println!("\n{text}\nmeasured in {:.0} s", begin.elapsed().as_secs_f64());
+    }
     if !report.failures().is_empty() {
         bail!("not everything could be measured: {}", report.failures().join("; "));
     }
-    if options.write || (all && !options.quick) {
+    if options.check {
+        println!("every server answers");
+    } else if options.write || (all && !options.quick) {
         let path = document();
         std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
         println!("wrote {}", path.display());

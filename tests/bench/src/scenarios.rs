@@ -89,6 +89,9 @@ impl Scale {
         rate: 200,
         idle: Duration::from_secs(1),
     };
+    /// Every server is asked once and nothing is measured.
+    pub(crate) const CHECK: Self =
+        Self { plan: Plan { runs: 0, ..Self::QUICK.plan }, ..Self::QUICK };
 }
 
 /// The servers that scenarios share: started once, idle while others are measured.

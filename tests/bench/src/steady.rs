@@ -137,3 +137,57 @@ async fn connect(address: SocketAddr) -> Result<Sender> {
     tokio::spawn(driver);
     Ok(sender)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, sync::atomic::AtomicU32};
+
+    use http::Response;
+    use hyper::{body::Incoming, server, service::service_fn};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Answers all connections; every tenth request of each with 503.
+    async fn server() -> SocketAddr {
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = socket.accept().await {
+                let asked = AtomicU32::new(1);
+                let service = service_fn(move |_: Request<Incoming>| {
+                    let mut response = Response::new(Full::new(Bytes::from_static(b"answer")));
+                    if asked.fetch_add(1, Ordering::Relaxed).is_multiple_of(10) {
+                        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+                    }
+                    async move { Ok::<_, Infallible>(response) }
+                });
+                let http1 = server::conn::http1::Builder::new();
+                tokio::spawn(http1.serve_connection(TokioIo::new(stream), service));
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn the_rate_is_kept_and_failures_are_told() {
+        let load = Steady::start(server().await, "x", 1_000, 4);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let samples = load.stop().await.unwrap();
+        // 500 were due; a busy machine may not have come round to all of them.
+        assert!(samples.len() >= 100, "{}", samples.len());
+        let failed: Vec<&str> =
+            samples.iter().filter_map(|sample| sample.failure.as_deref()).collect();
+        assert!((samples.len() / 11..=samples.len() / 9).contains(&failed.len()), "{failed:?}");
+        assert!(failed.iter().all(|failure| failure.starts_with("503")), "{failed:?}");
+    }
+
+    #[tokio::test]
+    async fn nobody_there_is_a_failure_each_time() {
+        let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let load = Steady::start(address, "x", 100, 1);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let samples = load.stop().await.unwrap();
+        assert!(!samples.is_empty() && samples.iter().all(|sample| sample.failure.is_some()));
+    }
+}

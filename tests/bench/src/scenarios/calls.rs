@@ -42,6 +42,9 @@ pub(super) async fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
 
     let mut results: Vec<(String, Series, Series)> =
         ways.iter().map(|(name, _)| (name.clone(), Series::default(), Series::default())).collect();
+    for (name, way) in &mut ways {
+        way.take(bench, &http, 1).await.with_context(|| name.clone())?;
+    }
     for run in 0..bench.scale.plan.runs {
         for ((name, way), (_, p50, p99)) in ways.iter_mut().zip(&mut results) {
             way.take(bench, &http, bench.scale.calls / 10).await?;
