@@ -178,7 +178,14 @@ mod tests {
         assert!(samples.len() >= 100, "{}", samples.len());
         let failed: Vec<&str> =
             samples.iter().filter_map(|sample| sample.failure.as_deref()).collect();
-        assert!((samples.len() / 11..=samples.len() / 9).contains(&failed.len()), "{failed:?}");
+        // The tenth of each of the four connections, whose last ten may not be complete.
+        let tenth = samples.len() / 10;
+        assert!(
+            (tenth - 4..=tenth).contains(&failed.len()),
+            "{} of {}",
+            failed.len(),
+            samples.len()
+        );
         assert!(failed.iter().all(|failure| failure.starts_with("503")), "{failed:?}");
     }
 
