@@ -136,7 +136,10 @@ fn decode<'s>(source: &'s Source<'s>, table: &'s DeTable<'s>) -> Option<Manifest
     let mut retention: Vec<Retention> = Vec::new();
     for (entry, place) in sections("retention") {
         if stores.sql.is_none() {
-            place.fail("[[retention]] needs a database; add `sql = \"quote_db\"` under [stores]");
+            let database = name.as_ref().map_or_else(|| "quote_db".to_owned(), database);
+            place.fail(format!(
+                "[[retention]] needs a database; add `sql = \"{database}\"` under [stores]"
+            ));
         }
         let Some(next) = Retention::decode(entry) else { continue };
         if retention.iter().any(|r| r.table == next.table && r.column == next.column) {
@@ -179,19 +182,24 @@ fn decode<'s>(source: &'s Source<'s>, table: &'s DeTable<'s>) -> Option<Manifest
     manifest
 }
 
+/// What the database of a service is usually called.
+fn database(name: &ServiceName) -> String {
+    format!("{}_db", name.as_str().trim_end_matches("-service").replace('-', "_"))
+}
+
 /// The rules that hold between sections.
 fn check_whole(root: &Section<'_>, manifest: &Manifest) {
     let Manifest { name, stores, events, jobs, .. } = manifest;
     if stores.sql.is_none() {
         // The host keeps outbox, inbox, events and jobs in the service's own database, so that
         // they commit with what they speak of.
-        let database = name.as_str().trim_end_matches("-service").replace('-', "_");
+        let database = database(name);
         let needs =
             [(events.needs_sql(), "events"), ((!jobs.is_empty()).then_some("[jobs]"), "jobs")];
         for (what, section) in needs {
             let (Some(what), Some(field)) = (what, root.get(section)) else { continue };
             field.fail(format!(
-                "{what} needs a database of the service's own; add `sql = \"{database}_db\"` under [stores]"
+                "{what} needs a database of the service's own; add `sql = \"{database}\"` under [stores]"
             ));
         }
     }
