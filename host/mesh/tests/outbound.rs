@@ -374,7 +374,7 @@ async fn impatient() -> SocketAddr {
                 let mut head = [0; 4096];
                 if stream.read(&mut head).await.is_ok_and(|read| read > 0) {
                     stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.ok();
-                    stream.read(&mut head).await.ok();
+                    let _second = stream.read(&mut head).await;
                 }
             });
         }

@@ -1,6 +1,6 @@
 //! What this host offers to components.
 
-use airhost_core::{Error, Result};
+use airhost_core::Result;
 use airhost_manifest::Migration;
 use airhost_storage::sql::check_portable;
 
@@ -15,7 +15,7 @@ pub fn interfaces() -> &'static [&'static str] {
 /// # Errors
 /// Why the component cannot be asked, in a sentence.
 pub fn describe(component: &[u8]) -> Result<Option<serde_json::Value>> {
-    let text = airhost_runtime::describe(component).map_err(Error::from)?;
+    let text = airhost_runtime::describe(component)?;
     text.map(|text| {
         serde_json::from_str(&text).map_err(|error| {
             airhost_core::codes::DEPLOY_NOT_A_COMPONENT

@@ -46,10 +46,11 @@ pub fn guest(name: &str) -> PathBuf {
     target.join(format!("wasm32-wasip2/release/guest_{}.wasm", name.replace('-', "_")))
 }
 
-/// Beside the host's own target folder, so that both outlive a checkout.
+/// Beside the host's own target folder, where `cargo xtask` builds components too.
 fn target_folder(folder: &Path) -> PathBuf {
-    match std::env::var_os("CARGO_TARGET_DIR") {
-        Some(host) => PathBuf::from(host).with_file_name("target-guests"),
-        None => folder.join("target"),
-    }
+    let host = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| folder.join("../../target"), PathBuf::from);
+    let mut name = host.into_os_string();
+    name.push("-guests");
+    name.into()
 }

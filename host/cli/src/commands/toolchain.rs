@@ -45,7 +45,7 @@ fn rust(folder: &Path, progress: &Progress) -> Result<PathBuf> {
     }
     let messages = String::from_utf8_lossy(&output.stdout);
     let artifacts = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let files = artifacts.filter_map(|message| {
+    let mut files = artifacts.filter_map(|message| {
         let files = message["filenames"].as_array()?;
         files
             .iter()
@@ -53,7 +53,8 @@ fn rust(folder: &Path, progress: &Progress) -> Result<PathBuf> {
             .find(|file| file.ends_with(".wasm"))
             .map(PathBuf::from)
     });
-    files.last().with_context(|| {
+    // What is built last is the folder's own; its dependencies come before it.
+    files.next_back().with_context(|| {
         format!(
             "{} makes no component: its Cargo.toml needs `crate-type = [\"cdylib\"]` under [lib]",
             folder.display()

@@ -53,7 +53,7 @@ async fn no_window_ever_has_more_than_its_limit() {
                     let _left = tokio::time::timeout(Duration::from_millis(300), wait).await;
                     return 0;
                 }
-                wait.await.unwrap();
+                drop(wait.await.unwrap());
                 log.lock().push((base, token, Instant::now()));
                 1
             }));
@@ -90,7 +90,7 @@ async fn the_rate_is_used_and_not_only_kept() {
     let pacer = airtable();
     let began = Instant::now();
     for _ in 0..50 {
-        pacer.acquire(keys("app", "pat"), "t", Priority::Normal, long()).await.unwrap();
+        drop(pacer.acquire(keys("app", "pat"), "t", Priority::Normal, long()).await.unwrap());
     }
     let took = began.elapsed();
     assert!(took >= 9 * SECOND && took < 10 * SECOND, "{took:?}");
@@ -105,7 +105,9 @@ async fn tenants_take_turns() {
     for tenant in calls {
         let (pacer, order) = (Arc::clone(&pacer), Arc::clone(&order));
         tasks.push(tokio::spawn(async move {
-            pacer.acquire(keys("app", "pat"), tenant, Priority::Normal, long()).await.unwrap();
+            drop(
+                pacer.acquire(keys("app", "pat"), tenant, Priority::Normal, long()).await.unwrap(),
+            );
             order.lock().push(tenant.to_owned());
         }));
         tokio::task::yield_now().await;
@@ -122,14 +124,14 @@ async fn tenants_take_turns() {
 async fn higher_priority_goes_first_and_lower_is_not_forgotten() {
     let pacer = Pacer::new(vec![Limit { rate: 1, per: SECOND, pause_after_429: None }]);
     let key = || vec![(0, Box::from("h"))];
-    pacer.acquire(key(), "t", Priority::Normal, long()).await.unwrap();
+    drop(pacer.acquire(key(), "t", Priority::Normal, long()).await.unwrap());
     let order: Arc<Mutex<Vec<Priority>>> = Arc::default();
     let mut tasks = Vec::new();
     let calls = [Priority::Low; 2].into_iter().chain([Priority::High; 20]);
     for priority in calls {
         let (pacer, order) = (Arc::clone(&pacer), Arc::clone(&order));
         tasks.push(tokio::spawn(async move {
-            pacer.acquire(key(), "t", priority, long()).await.unwrap();
+            drop(pacer.acquire(key(), "t", priority, long()).await.unwrap());
             order.lock().push(priority);
         }));
         tokio::task::yield_now().await;
@@ -147,7 +149,7 @@ async fn higher_priority_goes_first_and_lower_is_not_forgotten() {
 async fn who_cannot_go_in_time_is_told_at_once_and_when() {
     let pacer = airtable();
     for _ in 0..5 {
-        pacer.acquire(keys("app", "pat"), "t", Priority::Normal, long()).await.unwrap();
+        drop(pacer.acquire(keys("app", "pat"), "t", Priority::Normal, long()).await.unwrap());
     }
     let began = Instant::now();
     let soon = Deadline::after(Duration::from_millis(500));
@@ -155,7 +157,7 @@ async fn who_cannot_go_in_time_is_told_at_once_and_when() {
     assert_eq!(began.elapsed(), Duration::ZERO);
     assert_eq!(paced.retry_after, SECOND + MARGIN);
     // Another base is free.
-    pacer.acquire(keys("app2", "pat"), "t", Priority::Normal, soon).await.unwrap();
+    drop(pacer.acquire(keys("app2", "pat"), "t", Priority::Normal, soon).await.unwrap());
 }
 
 #[tokio::test(start_paused = true)]
@@ -185,16 +187,16 @@ async fn nobody_waits_past_the_deadline() {
 #[tokio::test(start_paused = true)]
 async fn after_429_the_key_rests() {
     let pacer = airtable();
-    pacer.acquire(keys("app", "pat"), "t", Priority::Normal, long()).await.unwrap();
+    drop(pacer.acquire(keys("app", "pat"), "t", Priority::Normal, long()).await.unwrap());
     pacer.refused(&keys("app", "pat"), None);
     let began = Instant::now();
-    pacer.acquire(keys("other", "pat"), "t", Priority::Normal, long()).await.unwrap();
+    drop(pacer.acquire(keys("other", "pat"), "t", Priority::Normal, long()).await.unwrap());
     assert_eq!(began.elapsed(), Duration::ZERO, "another base goes on");
     let short = Deadline::after(10 * SECOND);
     let paced = pacer.acquire(keys("app", "pat"), "t", Priority::Normal, short).await.unwrap_err();
     assert_eq!(paced.retry_after, 30 * SECOND);
     pacer.refused(&keys("app", "pat"), Some(40 * SECOND));
-    pacer.acquire(keys("app", "pat"), "t", Priority::Normal, long()).await.unwrap();
+    drop(pacer.acquire(keys("app", "pat"), "t", Priority::Normal, long()).await.unwrap());
     assert_eq!(began.elapsed(), 40 * SECOND);
 }
 
@@ -243,7 +245,7 @@ async fn an_answer_that_takes_long_does_not_hold_the_others_up() {
     // Answered now, they had arrived before all the same.
     under_way.clear();
     for _ in 0..4 {
-        pacer.acquire(keys("app", "pat"), "t", Priority::Normal, long()).await.unwrap();
+        drop(pacer.acquire(keys("app", "pat"), "t", Priority::Normal, long()).await.unwrap());
     }
     assert_eq!(began.elapsed(), ARRIVAL + SECOND + MARGIN);
 }
