@@ -26,13 +26,11 @@ const STEPS: &[Step] = &[
     }),
     ("tidy", "the structure holds", crate::tidy::run),
     ("clippy", "no warnings", clippy),
-    ("unit", "tests of the host's crates that need no guest", unit),
-    ("node", "tests of the crates that run guests, and of those above", node),
     ("components", "tests of the components, natively", components),
     ("build-components", "all components build and pack", || {
         guests::build_components(&[], Profile::Dev).map(drop)
     }),
-    ("system", "the whole host with the real components", system),
+    ("host", "tests of the host's crates, and of the whole host with the components", host),
     ("clients", "unmodified clients against the running platform", clients),
     ("languages", "components of other languages and tools", languages),
     ("tutorial", "the commands of the tutorial", tutorial),
@@ -40,41 +38,15 @@ const STEPS: &[Step] = &[
     ("deny", "licences, advisories and sources of dependencies", deny),
 ];
 
-/// Steps that take long or need more of the machine: they run when they are named, or with `all`.
-const ON_REQUEST: &[&str] =
-    &["clippy", "node", "components", "system", "clients", "languages", "tutorial", "docs", "deny"];
-
-/// Crates below the runtime, the mesh and the simulator.
-const UNIT: &[&str] = &[
-    "airhost-core",
-    "airhost-control",
-    "airhost-crypto",
-    "airhost-events",
-    "airhost-identity",
-    "airhost-jobs",
-    "airhost-mail",
-    "airhost-mesh",
-    "airhost-secrets",
-    "airhost-sim",
-    "airhost-storage",
-    "airhost-telemetry",
-];
-
-/// Crates whose tests run guests, and those above them.
-const NODE: &[&str] =
-    &["airhost-cli", "airhost-manifest", "airhost-node", "airhost-runtime", "xtask"];
-
-/// Runs the named steps (`all` for every one), or those that are not on request.
+/// Runs the named steps, or all.
 pub(crate) fn run_all(names: &[String], list: bool) -> Result<()> {
     if list {
         for (name, about, _) in STEPS {
-            let note = if ON_REQUEST.contains(name) { " (on request)" } else { "" };
-            println!("{name:18}{about}{note}");
+            println!("{name:18}{about}");
         }
         return Ok(());
     }
-    let all = names.iter().any(|name| name == "all");
-    let known = |name: &&String| *name == "all" || STEPS.iter().any(|(step, ..)| step == name);
+    let known = |name: &&String| STEPS.iter().any(|(step, ..)| step == name);
     if let Some(unknown) = names.iter().find(|name| !known(name)) {
         bail!("there is no step `{unknown}`; --list shows them");
     }
@@ -82,11 +54,7 @@ pub(crate) fn run_all(names: &[String], list: bool) -> Result<()> {
     let mut failed = Vec::new();
     let mut passed = 0;
     for (name, about, step) in STEPS {
-        let wanted = match names {
-            [] => !ON_REQUEST.contains(name),
-            names => all || names.iter().any(|wanted| wanted == name),
-        };
-        if !wanted {
+        if !names.is_empty() && !names.iter().any(|wanted| wanted == name) {
             continue;
         }
         println!("\n=== {name}: {about}");
@@ -137,30 +105,15 @@ fn clippy() -> Result<()> {
     ]))
 }
 
-fn unit() -> Result<()> {
-    test_packages(UNIT)
-}
-
-fn node() -> Result<()> {
-    test_packages(NODE)
-}
-
-fn test_packages(names: &[&str]) -> Result<()> {
-    let mut command = cargo(&["test", "--locked"]);
-    for name in names {
-        command.args(["--package", name]);
-    }
+/// One command for all, so that dependencies are built with one set of features.
+fn host() -> Result<()> {
+    let mut command = cargo(&["test", "--locked", "--workspace", "--no-fail-fast", "--quiet"]);
+    command.env("AIRHOST_COMPONENTS", layout::component_output());
     run(command)
 }
 
 fn components() -> Result<()> {
     run(component_cargo(&["test", "--locked", "--workspace", "--quiet"]))
-}
-
-fn system() -> Result<()> {
-    let mut command = cargo(&["test", "--locked", "--package", "airhost-system-tests", "--quiet"]);
-    command.env("AIRHOST_COMPONENTS", layout::component_output());
-    run(command)
 }
 
 fn clients() -> Result<()> {
@@ -202,7 +155,8 @@ fn docs() -> Result<()> {
         "--document-private-items",
         "--quiet",
     ]);
-    command.env("RUSTDOCFLAGS", "-D warnings");
+    // They are read in this clone, private items and all: such links work there.
+    command.env("RUSTDOCFLAGS", "-D warnings -A rustdoc::private-intra-doc-links");
     run(command)
 }
 

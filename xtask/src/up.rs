@@ -20,13 +20,17 @@ pub(crate) enum Profile {
 
 /// Builds the host and answers its file.
 pub(crate) fn host_binary(profile: Profile) -> Result<PathBuf> {
-    let mut build = program("cargo", ["build", "--locked", "--package", "airhost-cli"]);
+    let mut build = program("cargo", ["build", "--locked"]);
     let folder = match profile {
         Profile::Release => {
-            build.arg("--release");
+            build.args(["--release", "--package", "airhost-cli"]);
             "release"
         }
-        Profile::Dev => "debug",
+        Profile::Dev => {
+            // With the features of the whole workspace, as its tests have them.
+            build.args(["--workspace", "--bin", "airhost"]);
+            "debug"
+        }
     };
     shell::run(build)?;
     Ok(layout::target().join(folder).join("airhost"))

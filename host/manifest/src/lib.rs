@@ -6,7 +6,7 @@
 //!   [`Manifest::more_than`] is what a reviewer must allow before a deploy.
 //! - [`Artifact`] is a component file with manifest, [`Migration`]s, OpenAPI, event schemas and
 //!   configuration schema in custom sections, so that one digest covers all of it.
-//! - [`package`] makes an artifact of a component folder.
+//! - [`package()`] makes an artifact of a component folder.
 //!
 //! Nothing here runs a component, opens a connection or reads the clock.
 //!

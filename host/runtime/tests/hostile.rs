@@ -107,8 +107,15 @@ async fn an_endless_body_ends_with_its_reader_and_with_its_limit() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_of_log_lines_is_cut_and_counted() {
     let host = Host::new();
-    deploy(&host, Instances::Fresh).await;
-    assert_eq!(host.get("hostile", "/log").await.status, 200);
+    host.deploy_with("hostile", "hostile", |deployment| {
+        deployment.limits.log_lines = 50;
+        // The flood is what is limited here, however slow the machine.
+        deployment.limits.cpu = Duration::from_secs(60);
+        deployment.limits.wall = Duration::from_secs(60);
+    })
+    .await;
+    let answer = host.get("hostile", "/log").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
     let dropped = host.runtime.status().services[0].log_lines_dropped;
     assert!((99_000..=100_001).contains(&dropped), "{dropped}");
     assert_eq!(host.get("hostile", "/").await.status, 200);

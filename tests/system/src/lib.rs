@@ -1,7 +1,7 @@
 //! A platform in this process, for the tests: the node on free ports with a state folder of its
 //! own, and the simulator of Airtable beside it.
 //!
-//! The components come from the folder that `AIRHOST_COMPONENTS` names; `cargo xtask test system`
+//! The components come from the folder that `AIRHOST_COMPONENTS` names; `cargo xtask test host`
 //! builds them.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test that cannot go on says why and ends")]
@@ -148,7 +148,7 @@ impl Platform {
 #[must_use]
 pub fn components() -> PathBuf {
     let folder = std::env::var_os("AIRHOST_COMPONENTS").expect(
-        "AIRHOST_COMPONENTS names the folder of built components: run `cargo xtask test system`",
+        "AIRHOST_COMPONENTS names the folder of built components: run `cargo xtask test host`",
     );
     PathBuf::from(folder)
 }

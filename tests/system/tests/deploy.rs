@@ -1,17 +1,45 @@
 //! A new revision under load, and revisions that must be refused.
 
-use airhost_control::api::DeployEvent;
+use airhost_control::api::{DeployEvent, NodeStatus, ServiceStatus};
 use airhost_system_tests::{
     Answer, BASE, Load, Platform, TABLE, component, guest, pack, with_manifest,
 };
+
+/// The header of the connector's answers, and what the changed connector calls it.
+const OLD: &str = "x-airhost-cache";
+const NEW: &str = "x-airhost-store";
 
 fn records() -> String {
     format!("/v0/{BASE}/{TABLE}?maxRecords=1")
 }
 
-/// The status, and which revision's configuration answered.
+/// Which revision answered; otherwise the status.
 fn judge(answer: &Answer) -> String {
-    answer.status.as_u16().to_string()
+    match answer.status.as_u16() {
+        200 if answer.headers.contains_key(NEW) => "new".to_owned(),
+        200 if answer.headers.contains_key(OLD) => "old".to_owned(),
+        status => status.to_string(),
+    }
+}
+
+/// The connector as its author might have changed and built it again.
+fn changed_connector() -> Vec<u8> {
+    let mut artifact = component("airtable-connector");
+    let places: Vec<usize> = artifact
+        .windows(OLD.len())
+        .enumerate()
+        .filter_map(|(place, bytes)| (bytes == OLD.as_bytes()).then_some(place))
+        .collect();
+    assert!(!places.is_empty(), "the connector names its header {OLD}");
+    for place in places {
+        artifact[place..place + NEW.len()].copy_from_slice(NEW.as_bytes());
+    }
+    artifact
+}
+
+async fn connector(platform: &Platform) -> ServiceStatus {
+    let status = platform.admin().get::<NodeStatus>("/v1/status").await.unwrap();
+    status.services.into_iter().find(|one| one.name.as_str() == "airtable-connector").unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -19,38 +47,33 @@ async fn no_request_fails_while_the_connector_is_swapped() {
     let platform = Platform::start().await;
     let client = platform.client();
     // Fills the cache: what is tested is the host, not Airtable's five requests a second.
-    let first = client.get(&records()).await;
-    assert_eq!(first.status, 200, "{first:?}");
+    assert_eq!(judge(&client.get(&records()).await), "old");
+    let before = connector(&platform).await;
 
     let load = Load::start(&client, &records(), 64, judge);
-    let before =
-        platform.admin().get::<airhost_control::api::NodeStatus>("/v1/status").await.unwrap();
-    let changed = with_manifest(
-        &component("airtable-connector"),
-        |text| text.replace("description = \"", "description = \"Changed. "),
-        &[],
-    );
-    let event = platform.deploy(changed, false).await;
-    let DeployEvent::Deployed { service, revision, replaced, .. } = event else {
+    load.seen("old", 64).await;
+    let event = platform.deploy(changed_connector(), false).await;
+    let DeployEvent::Deployed { service, revision, replaced, live_after_ms, drained_after_ms } =
+        event
+    else {
         panic!("{event:?}")
     };
+    load.seen("new", 64).await;
     let report = load.stop().await;
 
-    assert_eq!(service.as_str(), "airtable-connector");
-    let old = before.services.iter().find(|one| one.name == service).and_then(|one| one.revision);
-    assert_eq!(replaced, old);
+    assert_eq!(service, before.name);
+    assert_eq!(replaced, before.revision, "the old revision has drained");
+    assert!(live_after_ms <= drained_after_ms, "{live_after_ms} {drained_after_ms}");
     assert_eq!(report.broken, Vec::<String>::new());
     // Fair limits may tell a client to come back; nothing else than an answer may be seen.
     assert!(
-        report.seen.keys().all(|status| status == "200" || status == "429"),
+        report.seen.keys().all(|word| ["old", "new", "429"].contains(&word.as_str())),
         "{:?}",
         report.seen
     );
-    assert!(report.answers() > 64, "{report:?}");
-    let after =
-        platform.admin().get::<airhost_control::api::NodeStatus>("/v1/status").await.unwrap();
-    let after = after.services.iter().find(|one| one.name == service).unwrap();
+    let after = connector(&platform).await;
     assert_eq!(after.revision, Some(revision));
+    assert_eq!(judge(&client.get(&records()).await), "new");
     platform.stop().await;
 }
 

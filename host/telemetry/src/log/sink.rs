@@ -6,6 +6,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
+    thread::Thread,
     time::Duration,
 };
 
@@ -15,6 +16,10 @@ use crate::metrics::Metrics;
 /// How often what was dropped is told in the log itself.
 const TELL_DROPPED: Duration = Duration::from_secs(1);
 
+/// How long lines gather before they are written. A thread that woke for each line would cost the
+/// sender a system call a line, which is more than making the line.
+const GATHER: Duration = Duration::from_millis(5);
+
 /// A thread that writes lines. Its queue is bounded by bytes: a line counts as what it holds and
 /// the queue's own cost, so that many small lines are bounded too.
 pub(super) struct Sink {
@@ -22,6 +27,8 @@ pub(super) struct Sink {
     queued: Arc<AtomicUsize>,
     limit: usize,
     metrics: Arc<Metrics>,
+    /// The thread, to wake it early; none if it could not be started.
+    thread: Option<Thread>,
 }
 
 enum Message {
@@ -48,18 +55,21 @@ impl Sink {
         let spawned = std::thread::Builder::new()
             .name("log-sink".to_owned())
             .spawn(move || writer.run(&receiver));
-        if spawned.is_err() {
-            // The receiver is gone with the closure: every line will be counted as dropped.
-            metrics.log_lines_dropped.add(1);
-        }
-        Self { sender, queued, limit, metrics }
+        // Without a thread the receiver is gone with the closure, and every line counts as dropped.
+        let thread = spawned.ok().map(|handle| handle.thread().clone());
+        Self { sender, queued, limit, metrics, thread }
     }
 
     /// Hands a line to the thread, unless it is too far behind.
     pub(super) fn write(&self, line: Arc<str>) -> bool {
         let cost = cost(&line);
         let before = self.queued.fetch_add(cost, Ordering::Relaxed);
-        if before + cost <= self.limit && self.sender.send(Message::Line(line)).is_ok() {
+        let after = before + cost;
+        if after <= self.limit && self.sender.send(Message::Line(line)).is_ok() {
+            let half = self.limit / 2;
+            if before < half && half <= after {
+                self.wake();
+            }
             return true;
         }
         self.queued.fetch_sub(cost, Ordering::Relaxed);
@@ -69,7 +79,16 @@ impl Sink {
 
     pub(super) fn flush(&self, timeout: Duration) -> bool {
         let (done, wait) = channel();
-        self.sender.send(Message::Flush(done)).is_ok() && wait.recv_timeout(timeout).is_ok()
+        let sent = self.sender.send(Message::Flush(done)).is_ok();
+        self.wake();
+        sent && wait.recv_timeout(timeout).is_ok()
+    }
+
+    /// Ends the gathering.
+    fn wake(&self) {
+        if let Some(thread) = &self.thread {
+            thread.unpark();
+        }
     }
 }
 
@@ -101,6 +120,7 @@ impl<W: Write> Writer<W> {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            std::thread::park_timeout(GATHER);
             // What has come meanwhile goes out with the same write.
             while let Ok(message) = receiver.try_recv() {
                 self.take(message);
