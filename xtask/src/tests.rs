@@ -35,7 +35,7 @@ const STEPS: &[Step] = &[
     ("languages", "components of other languages and tools", languages),
     ("tutorial", "the commands of the tutorial", tutorial),
     ("docs", "the documentation builds without warnings", docs),
-    ("deny", "licences, advisories and sources of dependencies", deny),
+    ("deny", "licences, bans and sources of dependencies", deny),
 ];
 
 /// Runs the named steps, or all.
@@ -165,10 +165,10 @@ fn deny() -> Result<()> {
     run(cargo(&["deny", "--offline", "check", "bans", "licenses", "sources"]))?;
     run(component_cargo(&[
         "deny",
-        "--offline",
-        "check",
         "--config",
         "../deny.toml",
+        "--offline",
+        "check",
         "bans",
         "licenses",
         "sources",
