@@ -7,11 +7,11 @@
 use std::{
     fs::{self, File},
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
-use airhost_core::{Revision, ServiceName};
+use airhost_core::{Revision, ServiceName, make_private_folder};
 
 /// Artifacts kept of each service: the active one and those before it.
 const KEPT: usize = 3;
@@ -130,11 +130,7 @@ fn artifact_path(folder: &Path, revision: &Revision) -> PathBuf {
 }
 
 fn private_folder(folder: &Path) -> Result<(), RevisionsError> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(|source| failed("make", folder, source))
+    make_private_folder(folder).map_err(|source| failed("make", folder, source))
 }
 
 /// Writes a file that is there whole or not at all.

@@ -3,12 +3,11 @@
 use std::{
     fs::{self, File},
     io::{self, Write as _},
-    os::unix::fs::{
-        DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
-    },
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
+use airhost_core::make_private_folder;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use rustix::fs::{FlockOperation, flock};
 
@@ -50,7 +49,7 @@ pub enum StateError {
 impl State {
     /// Opens the folder, which is made with mode 0700 if it is not there.
     pub(crate) fn open(folder: &Path) -> Result<Self, StateError> {
-        let make = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        let make = make_private_folder(folder);
         make.map_err(|source| failed("make", folder, source))?;
         let metadata = fs::metadata(folder).map_err(|source| failed("look at", folder, source))?;
         let mode = metadata.permissions().mode() & 0o777;
@@ -78,7 +77,7 @@ impl State {
     /// A folder in it, which is made if it is not there.
     pub(crate) fn folder(&self, name: &str) -> Result<PathBuf, StateError> {
         let path = self.path(name);
-        let make = fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
+        let make = make_private_folder(&path);
         make.map_err(|source| failed("make", &path, source))?;
         Ok(path)
     }

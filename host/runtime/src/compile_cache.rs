@@ -7,9 +7,9 @@
 //! not right in any way is ignored with a log line and compiled anew.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io::{Read, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -111,7 +111,9 @@ impl CompileCache {
             file.write_all(self.tag(&name, code).as_ref())?;
             file.write_all(code)?;
             file.sync_data()?;
-            fs::rename(&aside, self.folder.join(&name))
+            fs::rename(&aside, self.folder.join(&name))?;
+            // The name is there after a loss of power only if the folder is synced.
+            File::open(&self.folder)?.sync_all()
         })();
         if written.is_err() {
             // What is left aside is never read; removing it is housekeeping.
@@ -183,8 +185,7 @@ impl Checked {
 }
 
 fn create_new(path: &Path) -> std::io::Result<File> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(File::from(rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?))
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
 #[expect(

@@ -1,13 +1,13 @@
 //! The embedded engine: a folder of `.eml` files, to be looked at by the console and tests.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
-use airhost_core::{Result, codes};
+use airhost_core::{Result, codes, make_private_folder};
 use async_trait::async_trait;
 use mail_parser::{Address, MessageParser, MimeHeaders};
 use uuid::Uuid;
@@ -75,7 +75,7 @@ impl Folder {
     /// `mail.unavailable`, where it cannot be made.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
-        DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(unavailable)?;
+        make_private_folder(&path).map_err(unavailable)?;
         Ok(Self(path))
     }
 

@@ -13,13 +13,13 @@ mod writer;
 
 use std::{
     fmt, fs,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use airhost_core::{Deadline, Error, Result, codes};
+use airhost_core::{Deadline, Error, Result, codes, make_private_folder};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
@@ -193,7 +193,7 @@ fn closed() -> Error {
 /// Makes the folder and the file, for the owner only; SQLite gives its other files the same mode.
 fn create(path: &Path) -> std::io::Result<()> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        make_private_folder(folder)?;
     }
     fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path).map(drop)
 }

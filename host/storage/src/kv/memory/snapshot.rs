@@ -7,11 +7,12 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
+use airhost_core::make_private_folder;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
@@ -49,7 +50,7 @@ pub(super) fn write(path: &Path, entries: &[Saved]) -> io::Result<()> {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    make_private_folder(folder)?;
     let mut data = encode(entries);
     let checksum = Sha256::digest(&data);
     data.extend_from_slice(&checksum);
