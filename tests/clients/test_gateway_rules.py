@@ -172,6 +172,26 @@ def test_a_revoked_token_is_refused_within_a_second(owner):
     assert time.monotonic() - began < 1
 
 
+def test_a_secret_is_not_kept_for_a_repetition(platform):
+    address, tokens = register(platform)
+    user = Client(platform.gateway, tokens["access_token"])
+    nobody = Client(platform.gateway)
+    credentials = {"email": address, "password": PASSWORD}
+    token = {"kind": "personal", "name": "once", "scopes": ["*"]}
+    for client, path, body in [
+        (nobody, "/api/v1/auth/login", credentials),
+        (user, "/api/v1/auth/tokens", token),
+    ]:
+        key = {"idempotency-key": uuid.uuid4().hex}
+        first = client.post(path, body, headers=key)
+        assert first.ok and first.headers["cache-control"] == "no-store", first.text
+        problem(client.post(path, body, headers=key), 409, "idempotency.withheld")
+        problem(client.post(path, body | {"more": 1}, headers=key), 422, "idempotency.mismatch")
+        stored = b"".join(file.read_bytes() for file in (platform.state / "databases").iterdir())
+        assert first.json()["token"].encode() not in stored
+    assert len(user.get("/api/v1/auth/tokens").json()["data"]) == 1
+
+
 # Signing in
 
 

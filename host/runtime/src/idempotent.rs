@@ -11,7 +11,7 @@ use airhost_storage::{
 };
 use airhost_telemetry::spawn_named;
 use http::{HeaderName, HeaderValue, Method, StatusCode, request::Parts};
-use ring::digest::{SHA256, digest};
+use ring::hmac;
 
 use crate::{
     glue::{http::response, sql::to_stored},
@@ -75,8 +75,10 @@ pub(crate) async fn decide(
         }
         other => other.into(),
     })?;
-    let mut hash = [0; 32];
-    hash.copy_from_slice(digest(&SHA256, &body).as_ref());
+    // Under the key, which is not stored: by a plain hash, passwords in bodies could be guessed.
+    let mut digest = [0; 32];
+    let by_key = hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes());
+    digest.copy_from_slice(hmac::sign(&by_key, &body).as_ref());
     let route = match &context.route {
         Some(route) => format!("POST {}", route.name),
         None => format!("POST {}", parts.uri.path()),
@@ -89,7 +91,8 @@ pub(crate) async fn decide(
     };
     let lease = service.limits.wall + SLACK;
     let now = service.environment.clock.now_micros();
-    match Idempotency::begin(database.as_ref(), &key, &hash, lease, now, context.deadline).await? {
+    match Idempotency::begin(database.as_ref(), &key, &digest, lease, now, context.deadline).await?
+    {
         Begin::Run(token) => {
             let running = Running { token, database: Arc::clone(database), settled: false };
             Ok(Decision::Run(body.into(), running))
@@ -100,6 +103,8 @@ pub(crate) async fn decide(
         Begin::Mismatch => {
             Err(codes::IDEMPOTENCY_MISMATCH.error("the Idempotency-Key was used with another body"))
         }
+        Begin::Withheld => Err(codes::IDEMPOTENCY_WITHHELD
+            .error("the request was done; its answer had a secret in it and was not kept")),
         Begin::Replay(stored) => Ok(Decision::Answer(replay(stored)?)),
     }
 }

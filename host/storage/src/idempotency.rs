@@ -4,6 +4,10 @@
 //! to come back; once it is done they get its answer for 24 hours; when its lease runs out
 //! without an answer (the node died), the next one runs. The answer is stored in the guest's own
 //! transaction, so that effect and answer cannot come apart.
+//!
+//! Of an answer that says `Cache-Control: no-store` (it bears a token, say) only its status is
+//! kept, so that no database and no backup of one has the secret. The request still runs once;
+//! whoever repeats it is told that it was done.
 
 use std::time::Duration;
 
@@ -89,6 +93,8 @@ pub enum Begin {
     },
     /// It was done: answer this.
     Replay(StoredResponse),
+    /// It was done, and its answer was not one to keep.
+    Withheld,
     /// The key was used with another body.
     Mismatch,
 }
@@ -98,15 +104,16 @@ pub enum Begin {
 pub struct Idempotency;
 
 impl Idempotency {
-    /// Decides about a request. `now_micros` is the wall clock's; `lease` bounds how long the
-    /// request can run.
+    /// Decides about a request. `body` is a digest of its body, from which the body cannot be
+    /// guessed (it may have a password in it); `now_micros` is the wall clock's; `lease` bounds how
+    /// long the request can run.
     ///
     /// # Errors
     /// Those of a write.
     pub async fn begin(
         db: &dyn Database,
         key: &Key<'_>,
-        body_sha256: &[u8; 32],
+        body: &[u8; 32],
         lease: Duration,
         now_micros: i64,
         deadline: Deadline,
@@ -115,7 +122,7 @@ impl Idempotency {
         let token = Uuid::new_v4().to_string();
         let params = vec![
             Value::Text(request.clone()),
-            Value::Bytes(body_sha256.to_vec()),
+            Value::Bytes(body.to_vec()),
             Value::Uuid(token.clone()),
             Value::Timestamp(now_micros.saturating_add(micros(lease))),
             Value::Timestamp(now_micros),
@@ -151,7 +158,7 @@ impl Idempotency {
         Ok(match found.rows.into_iter().next().map(<[Value; 6]>::try_from) {
             // Abandoned in the meantime.
             None => Begin::Running { retry_after: Duration::from_secs(1) },
-            Some(Ok([Value::Bytes(stored), ..])) if stored != body_sha256 => Begin::Mismatch,
+            Some(Ok([Value::Bytes(stored), ..])) if stored != body => Begin::Mismatch,
             Some(Ok(
                 [
                     _,
@@ -166,6 +173,7 @@ impl Idempotency {
                 headers: decode_headers(&headers)?,
                 body: body.into(),
             }),
+            Some(Ok([_, Value::Boolean(true), _, _, Value::Null, Value::Null])) => Begin::Withheld,
             Some(Ok([_, Value::Boolean(false), Value::Timestamp(until), ..])) => {
                 let left = u64::try_from(until.saturating_sub(now_micros)).unwrap_or_default();
                 Begin::Running { retry_after: Duration::from_micros(left) }
@@ -228,17 +236,31 @@ const COMPLETE: &str = "UPDATE _airhost_idempotency
     WHERE request = $1 AND token = $2 AND done = FALSE";
 
 fn complete_params(token: &Token, response: &StoredResponse) -> Result<Vec<Value>> {
-    if response.body.len() > LARGEST_BODY {
+    let (headers, body) = if is_secret(response) {
+        (Value::Null, Value::Null)
+    } else if response.body.len() > LARGEST_BODY {
         return Err(codes::IDEMPOTENCY_TOO_LARGE
             .error("an answer over 1 MiB cannot be stored for its Idempotency-Key"));
-    }
+    } else {
+        let headers = encode_headers(&response.headers)?;
+        (Value::Json(headers), Value::Bytes(response.body.to_vec()))
+    };
     Ok(vec![
         Value::Text(token.request.clone()),
         Value::Uuid(token.token.clone()),
         Value::Bigint(i64::from(response.status)),
-        Value::Json(encode_headers(&response.headers)?),
-        Value::Bytes(response.body.to_vec()),
+        headers,
+        body,
     ])
+}
+
+/// Whether an answer says that nothing is to keep it (RFC 9111, 5.2.2.5).
+fn is_secret(response: &StoredResponse) -> bool {
+    let fields =
+        response.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("cache-control"));
+    fields
+        .flat_map(|(_, value)| value.split(|byte| *byte == b','))
+        .any(|directive| directive.trim_ascii().eq_ignore_ascii_case(b"no-store"))
 }
 
 fn lost_unless_one(updated: u64) -> Result<()> {

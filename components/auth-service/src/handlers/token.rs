@@ -4,7 +4,7 @@ use sdk::{
     Error, Principal, Result, Schema, Timestamp, Uuid, config, crypto,
     http::{Created, Json, NoContent, Page, PageQuery, Path, Routes},
     random,
-    sql::Db,
+    sql::{Committed, Db},
 };
 use serde::{Deserialize, Serialize};
 
@@ -96,7 +96,7 @@ fn create(
     principal: Principal,
     db: Db<'static>,
     Json(input): Json<NewToken>,
-) -> Result<NoStore<Created<Made>>> {
+) -> Result<Committed<NoStore<Created<Made>>>> {
     session_of(&principal)?;
     let user = user_of(&principal)?;
     let now = Timestamp::now();
@@ -110,9 +110,8 @@ fn create(
             .code_is("auth.too-many-tokens"));
     }
     tokens::insert(&tx.for_tenant(None), &info, &hash, user, principal.tenant().as_str())?;
-    tx.commit()?;
     let location = format!("/api/v1/auth/tokens/{}", info.id);
-    Ok(NoStore(Created::at(location, Made { token, info })))
+    tx.commit_with(NoStore(Created::at(location, Made { token, info })))
 }
 
 fn list(principal: Principal, page: PageQuery, db: Db<'static>) -> Result<Page<Token>> {

@@ -14,6 +14,18 @@ fn exchange(host: &sdk::testing::Host, token: &str) -> sdk::testing::TestRespons
 }
 
 #[test]
+fn a_token_is_made_once_for_a_key_and_not_shown_again() {
+    let host = host();
+    let user = client(&host, signed_in(&host, EMAIL)["token"].as_str().unwrap());
+    let body = json!({"kind": "api_key", "name": "import", "scopes": ["*"]});
+    let post = || user.post("/api/v1/auth/tokens").idempotency_key("k").json(&body).send();
+    post().expect(201);
+    is_problem(&post().expect(409), "idempotency.withheld");
+    let listed = user.get("/api/v1/auth/tokens").send().expect(200).value();
+    assert_eq!(listed["data"].as_array().unwrap().len(), 1);
+}
+
+#[test]
 fn a_token_is_made_exchanged_listed_and_revoked() {
     let host = host();
     let tokens = signed_in(&host, EMAIL);

@@ -132,7 +132,8 @@ impl TestRequest {
     }
 
     /// Sends the request. As the host does, a `POST` with an `Idempotency-Key` that was answered
-    /// before (below 500) is answered the same again, and 422 with another body.
+    /// before (below 500) is answered the same again, 409 if that answer was `no-store`, and 422
+    /// with another body.
     #[must_use]
     pub fn send(self) -> TestResponse {
         let Self { service, caller, request } = self;
@@ -192,7 +193,13 @@ fn replay(key: &super::state::IdempotencyKey, body: &[u8]) -> Option<TestRespons
     with(|state| {
         let answered = state.idempotent.get(key)?;
         let response = if answered.body == body {
-            answered.response.clone()?
+            let response = answered.response.clone()?;
+            if response.headers.iter().any(|(n, v)| n == "cache-control" && v == "no-store") {
+                crate::Error::new(409, "idempotency.withheld", "the answer was not kept")
+                    .problem(&key.2, "")
+            } else {
+                response
+            }
         } else {
             crate::Error::new(422, "idempotency.mismatch", "the key was used with another body")
                 .problem(&key.2, "")

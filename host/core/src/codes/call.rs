@@ -71,6 +71,9 @@ codes! {
     IDEMPOTENCY_MISMATCH = "idempotency.mismatch", Invalid, UNPROCESSABLE_ENTITY;
         "The Idempotency-Key was used with another body.";
         "Use a new key for a new request.";
+    IDEMPOTENCY_WITHHELD = "idempotency.withheld", Conflict;
+        "The request was done under this Idempotency-Key, and its answer, which had a secret in it, was not kept.";
+        "Send a new request under a new key; first undo what the one before made, if it is not wanted twice.";
     IDEMPOTENCY_TOO_LARGE = "idempotency.too-large", Invalid, PAYLOAD_TOO_LARGE;
         "A body over 1 MiB cannot carry an Idempotency-Key.";
         "Leave the header out, or send a smaller body.";

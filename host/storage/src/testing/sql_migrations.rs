@@ -11,7 +11,7 @@ use crate::{
     sql::{Access, Applied, Database, Migration, Phase, Value, sweep},
 };
 
-pub(super) const CASES: usize = 5;
+pub(super) const CASES: usize = 6;
 
 pub(super) async fn run(case: usize, db: &dyn Database) {
     match case {
@@ -19,6 +19,7 @@ pub(super) async fn run(case: usize, db: &dyn Database) {
         1 => a_failure_changes_nothing(db).await,
         2 => columns_change(db).await,
         3 => a_request_runs_once(db).await,
+        4 => a_secret_answer_is_not_kept(db).await,
         _ => old_rows_are_swept(db).await,
     }
 }
@@ -173,6 +174,32 @@ async fn a_request_runs_once(db: &dyn Database) {
     let tomorrow = start + 30_000_000 + i64::try_from(RETENTION.as_micros()).expect("fits");
     assert!(matches!(begin(&key, 2, tomorrow).await, Begin::Run(_)));
     assert_eq!(Idempotency::sweep(db, tomorrow + 1, soon()).await, Ok(4));
+}
+
+async fn a_secret_answer_is_not_kept(db: &dyn Database) {
+    let key = Key { tenant: None, subject: "", route: "POST /login", key: "k" };
+    let begin = async |body: u8| {
+        let lease = Duration::from_secs(30);
+        Idempotency::begin(db, &key, &[body; 32], lease, 1_700_000_000_000_000, soon())
+            .await
+            .expect("decides")
+    };
+    let Begin::Run(token) = begin(1).await else { panic!("runs") };
+    let field = |value: &'static [u8]| ("Cache-Control".to_owned(), Bytes::from_static(value));
+    let secret = StoredResponse {
+        status: 200,
+        headers: vec![("x-secret".to_owned(), "s3cret".into()), field(b"private, No-Store")],
+        body: Bytes::from_static(b"s3cret"),
+    };
+    Idempotency::complete(db, &token, &secret, soon()).await.expect("completes");
+    assert_eq!(begin(1).await, Begin::Withheld);
+    assert_eq!(begin(2).await, Begin::Mismatch);
+    let kept = "SELECT count(*) FROM _airhost_idempotency
+        WHERE done AND (headers IS NOT NULL OR body IS NOT NULL) AND status = 200";
+    let kept = db.host_query(kept, vec![], soon()).await.expect("reads");
+    assert_eq!(kept.rows, [[Value::Bigint(0)]]);
+    let again = Idempotency::complete(db, &token, &secret, soon()).await;
+    assert_code(again, &codes::IDEMPOTENCY_RUNNING, "again");
 }
 
 async fn old_rows_are_swept(db: &dyn Database) {
