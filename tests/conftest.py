@@ -60,16 +60,31 @@ class Platform:
         return self.process.wait(timeout=seconds)
 
 
-def start(state: Path, *words: str, components: str | None = None) -> Platform:
-    """Starts a platform and waits until it says that it is ready."""
+def launch_process(
+    state: Path, *words: str, components: str | None = None, environment: dict[str, str] | None = None
+) -> subprocess.Popen:
+    """Starts a platform, with more in its environment, and does not wait for it.
+
+    With `components` empty it runs what was deployed to the state folder before.
+    """
+    if components is None:
+        components = os.environ["AIRHOST_COMPONENTS"]
     command = [
         os.environ["AIRHOST"], "up", "--json", "--state", str(state),
-        "--components", components or os.environ["AIRHOST_COMPONENTS"],
+        *(["--components", components] if components else []),
         "--gateway", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--observability", "127.0.0.1:0",
         *words,
     ]
-    errors = open(state.parent / "stderr.txt", "a", encoding="utf-8")
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=REPOSITORY)
+    with open(state.parent / "stderr.txt", "a", encoding="utf-8") as errors:
+        return subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=REPOSITORY,
+            env=os.environ | (environment or {}),
+        )
+
+
+def start(state: Path, *words: str, **more) -> Platform:
+    """Starts a platform and waits until it says that it is ready."""
+    process = launch_process(state, *words, **more)
     lines: queue.Queue = queue.Queue()
     threading.Thread(target=lambda: lines.put(process.stdout.readline()), daemon=True).start()
     try:
@@ -89,15 +104,30 @@ def platform(tmp_path_factory):
     assert running.stop() == 0, "Ctrl-C must drain and exit 0"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def start_platform():
     """Starts platforms for tests that break them; they are gone afterwards."""
     started = []
 
-    def begin(state: Path, *words: str) -> Platform:
-        started.append(start(state, *words))
+    def begin(state: Path, *words: str, **more) -> Platform:
+        started.append(start(state, *words, **more))
         return started[-1]
 
     yield begin
     for running in started:
         running.kill()
+
+
+@pytest.fixture
+def launch():
+    """Starts processes that may not live until they are ready."""
+    started = []
+
+    def begin(state: Path, *words: str, **more) -> subprocess.Popen:
+        started.append(launch_process(state, *words, **more))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.wait(timeout=20)
