@@ -22,6 +22,15 @@ pub fn pack(component: &[u8], manifest: &str) -> Vec<u8> {
     Artifact::pack(component, &Contents::of(manifest)).expect("it can be packed")
 }
 
+/// An artifact with other code.
+#[must_use]
+pub fn changed(artifact: &[u8], change: impl FnOnce(&mut [u8])) -> Vec<u8> {
+    let artifact = Artifact::from_bytes(artifact).expect("it is an artifact");
+    let mut component = artifact.bytes().to_vec();
+    change(&mut component);
+    Artifact::pack(&component, artifact.contents()).expect("it can be packed")
+}
+
 /// An artifact with another manifest text and further migrations (`expand`), by file name.
 #[must_use]
 pub fn with_manifest(

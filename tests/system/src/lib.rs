@@ -15,14 +15,15 @@ use std::path::{Path, PathBuf};
 use airhost_control::{Access, Client, api::DeployEvent};
 use airhost_node::{
     Connection, Node, Ready,
-    config::{Config, LogOutput},
+    config::{Config, LogOutput, Service},
 };
 use airhost_sim::{LimitConfig, Sim, SimConfig, TokenConfig};
 use bytes::Bytes;
 use http::Method;
+use serde_json::json;
 use tempfile::TempDir;
 
-pub use artifacts::{component, guest, pack, with_manifest};
+pub use artifacts::{changed, component, guest, pack, with_manifest};
 pub use client::{Answer, Http};
 pub use load::{Load, Report};
 
@@ -30,6 +31,7 @@ pub use load::{Load, Report};
 pub const BASE: &str = "appDemoSales00001";
 /// A table with 1 000 records.
 pub const TABLE: &str = "Contacts";
+const RATE_LIMITER: &str = "rate-limiter-service";
 /// The token that the simulator takes from the platform.
 const TOKEN: &str = "patPlatform000001.simulator";
 
@@ -92,6 +94,7 @@ impl Platform {
         for host in ["api.airtable.com", "content.airtable.com"] {
             config.overrides.insert(host.into(), format!("http://{}", simulator.addr()));
         }
+        config.services.insert(RATE_LIMITER.parse().expect("a name"), unlimited());
         let node =
             Node::start(config, Some(&components()), |_, _| {}).await.expect("the node starts");
         let connection = Connection { base: BASE.into(), table: TABLE.into(), token: TOKEN.into() };
@@ -142,6 +145,14 @@ impl Platform {
         self.simulator.shutdown().await;
         self.folder
     }
+}
+
+/// Settings with which the rate limiter lets everything pass: what is tested under load is the host.
+/// It is asked all the same.
+fn unlimited() -> Service {
+    let wide = json!({"capacity": 1_000_000, "refill": 1_000_000});
+    let policies = json!({"gateway.user": wide, "gateway.ip": wide});
+    Service { config: [("policies".to_owned(), policies)].into() }
 }
 
 /// The folder of the built components.

@@ -64,15 +64,14 @@ async fn hostile_guests_cost_their_own_requests_and_nothing_else() {
         .iter()
         .map(|deed| Load::start(&platform.stranger(), &format!("/hostile/{deed}"), 1, judge))
         .collect();
-    // Bounded by work, not by time: every deed was answered a few times.
-    let mut seen = 0;
-    while seen < 5 {
+    // Bounded by work, not by time: some deeds are answered a few times meanwhile.
+    for _ in 0..5 {
         for deed in ["trap", "loop", "memory"] {
             let answer = platform.stranger().get(&format!("/hostile/{deed}")).await;
-            assert!(answer.status.is_server_error() || answer.status == 429, "{deed}: {answer:?}");
+            assert!(answer.status.is_server_error(), "{deed}: {answer:?}");
         }
-        seen += 1;
     }
+    load.seen("200", 64).await;
     for attacker in attackers {
         attacker.stop().await;
     }
