@@ -7,6 +7,7 @@ cargo component.
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,8 @@ def greets(url: str):
 
 def test_python(platform, tmp_path):
     folder = generated(platform, tmp_path, "python")
-    path = f"{Path(shutil.which('python')).parent}:{os.environ['PATH']}" if shutil.which("python") else os.environ["PATH"]
+    # Where pip has put componentize-py, as for someone who has activated the environment.
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     run(os.environ["AIRHOST"], "build", ".", cwd=folder, PATH=path)
     greets(serve(platform, "hello-python", folder / "hello-python.wasm", "/api/v1/greetings"))
 

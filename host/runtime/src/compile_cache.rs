@@ -6,6 +6,8 @@
 //! the file is opened once without following links, read whole, and not looked at again. What is
 //! not right in any way is ignored with a log line and compiled anew.
 
+mod bound;
+
 use std::{
     fs::{self, File, OpenOptions},
     io::{Read, Write},
@@ -78,6 +80,7 @@ impl CompileCache {
             fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
                 .map_err(|error| fault(error.to_string()))?;
         }
+        bound::remove_leftovers(folder).map_err(|error| fault(error.to_string()))?;
         Ok(Self { folder: folder.to_owned(), key: hmac::Key::new(hmac::HMAC_SHA256, key.bytes()) })
     }
 
@@ -92,7 +95,12 @@ impl CompileCache {
             }
         };
         match deserialize(engine, &content) {
-            Ok(component) => Some(component),
+            Ok(component) => {
+                if let Err(error) = bound::used(&path) {
+                    tracing::debug!(file = %path.display(), %error, "the use is not marked");
+                }
+                Some(component)
+            }
             Err(error) => {
                 tracing::warn!(file = %path.display(), reason = %error, "compiled code is ignored");
                 None
@@ -113,7 +121,8 @@ impl CompileCache {
             file.sync_data()?;
             fs::rename(&aside, self.folder.join(&name))?;
             // The name is there after a loss of power only if the folder is synced.
-            File::open(&self.folder)?.sync_all()
+            File::open(&self.folder)?.sync_all()?;
+            bound::evict(&self.folder, bound::KEEP)
         })();
         if written.is_err() {
             // What is left aside is never read; removing it is housekeeping.
