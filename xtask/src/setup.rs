@@ -64,8 +64,9 @@ pub(crate) fn cargo_tool(name: &str, version: &str) -> Result<()> {
         return Ok(());
     }
     println!("installing {name} {version}");
+    // Without optimisation: building it takes longer than all it does here.
     let mut command =
-        program("cargo", ["install", "--locked", "--quiet", name, "--version", version]);
+        program("cargo", ["install", "--debug", "--locked", "--quiet", name, "--version", version]);
     command.env("CARGO_TARGET_DIR", layout::target().join("tools"));
     run(command)
 }

@@ -10,6 +10,7 @@ mod breaker;
 mod client;
 mod grants;
 mod pacing;
+mod retry_after;
 
 use std::{collections::HashMap, fmt, net::IpAddr, sync::Arc, time::Duration};
 
@@ -25,7 +26,7 @@ use airhost_telemetry::{
 };
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header, uri::Authority};
+use http::{HeaderName, HeaderValue, StatusCode, Uri, header, uri::Authority};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
@@ -38,6 +39,7 @@ use self::{
     breaker::{Breakers, Pass, Verdict},
     client::{Outside, Way},
     grants::{Grants, InsideGrant, OutsideGrant, pace_keys},
+    retry_after::retry_after,
 };
 use crate::{
     deadline::within_deadline,
@@ -483,12 +485,6 @@ fn is_of_the_host(error: &Error) -> bool {
     ]
     .iter()
     .any(|code| code.is(error))
-}
-
-/// Seconds, or a date (RFC 9110, section 10.2.3). Dates depend on two clocks and are rare.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
 }
 
 /// The connection's own fields stay at the connection, but for a switch of protocols, which the
