@@ -14,7 +14,7 @@ use crate::process::free_ports;
 /// further lines of its manifest.
 type Entry = (&'static str, &'static str, &'static str, &'static str);
 
-const SERVICES: [Entry; 12] = [
+const SERVICES: [Entry; 13] = [
     ("echo-fresh", "echo-json", "fresh", ""),
     ("echo-warm", "echo-json", "warm", ""),
     ("large-fresh", "large", "fresh", ""),
@@ -27,12 +27,18 @@ const SERVICES: [Entry; 12] = [
     ("callee-fresh", "call-timer", "fresh", CALLS),
     ("callee-warm", "call-timer", "warm", CALLS),
     (DEPLOYED, "medium", "fresh", ""),
+    (HOSTILE, "hostile", "fresh", NARROW),
 ];
 
 const ASSUME: &str = "[grants]\nprincipal-assume = true\n";
 /// Both sides of a call are the same component, which can call.
 const CALLS: &str = "[calls]\nservices = [\"caller\"]\n";
 
+/// So that its faults end soon and follow each other closely.
+const NARROW: &str = "[limits]\nmemory = \"32MiB\"\ncpu = \"100ms\"\nwall = \"2s\"\nstream-output = \"16MiB\"\n";
+
+/// The service that does wrong whatever a guest can do wrong.
+pub(crate) const HOSTILE: &str = "hostile";
 /// The service that is deployed again and again: about 1 MB.
 pub(crate) const DEPLOYED: &str = "deployed";
 /// Issues the tokens that are checked.

@@ -2,6 +2,7 @@
 
 mod calls;
 mod deploy;
+mod hostile;
 mod requests;
 mod start;
 
@@ -53,6 +54,8 @@ pub(crate) enum Scenario {
     Start,
     /// How soon a revision serves, and what clients feel of it.
     Deploy,
+    /// What clients of one service feel of another one's faults.
+    Hostile,
 }
 
 /// Times and counts.
@@ -153,6 +156,7 @@ impl Bench {
             Scenario::Calls => calls::measure(self, report).await,
             Scenario::Start => start::measure(self, report).await,
             Scenario::Deploy => deploy::measure(self, report).await,
+            Scenario::Hostile => hostile::measure(self, report).await,
         }
     }
 

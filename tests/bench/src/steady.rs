@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
@@ -21,6 +21,8 @@ use tokio::{
     task::JoinSet,
     time::{Instant, sleep_until, timeout},
 };
+
+use crate::series::Series;
 
 /// Longest wait for an answer; what takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -71,6 +73,17 @@ impl Steady {
         }
         Ok(samples)
     }
+}
+
+/// The latency that 99 % of what was due between the two are not above, in milliseconds.
+pub(crate) fn p99(samples: &[Sample], from: Instant, until: Instant) -> Result<f64> {
+    let within = samples.iter().filter(|sample| sample.due >= from && sample.due < until);
+    let latencies: Series = within.map(|sample| sample.latency.as_secs_f64() * 1e3).collect();
+    let p99 = latencies.percentile(99.0);
+    if p99.is_nan() {
+        bail!("no request was due while it was measured");
+    }
+    Ok(p99)
 }
 
 #[derive(Clone, Copy)]

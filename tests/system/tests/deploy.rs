@@ -1,5 +1,7 @@
 //! A new revision under load, and revisions that must be refused.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
 use airhost_control::api::{DeployEvent, NodeStatus, ServiceStatus};
 use airhost_system_tests::{
     Answer, BASE, Load, Platform, TABLE, changed, component, guest, pack, with_manifest,

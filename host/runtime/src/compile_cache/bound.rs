@@ -37,7 +37,7 @@ pub(super) fn evict(folder: &Path, keep: u64) -> io::Result<()> {
             files.push((meta.modified()?, meta.len(), entry.path()));
         }
     }
-    files.sort_by(|one, other| other.0.cmp(&one.0));
+    files.sort_by_key(|(used, ..)| std::cmp::Reverse(*used));
     let mut sum = 0;
     for (_, bytes, path) in files {
         sum += bytes;

@@ -13,7 +13,7 @@ use crate::{
     artifacts::{self, DEPLOYED},
     report::{Report, Section},
     series::Series,
-    steady::{Sample, Steady},
+    steady::{self, Steady},
     wrk::CONNECTIONS,
 };
 
@@ -60,7 +60,8 @@ pub(super) async fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
         // What was due within the deploy is answered a little later.
         sleep(Duration::from_millis(500)).await;
         let samples = load.stop().await?;
-        let (old, new) = (p99(&samples, settled, called)?, p99(&samples, called, end)?);
+        let (old, new) =
+            (steady::p99(&samples, settled, called)?, steady::p99(&samples, called, end)?);
         before.push(old);
         during.push(new);
         slower.push(new / old);
@@ -132,15 +133,4 @@ async fn deploy(admin: &Client, artifact: Vec<u8>) -> Result<Deployed> {
         }
         other => bail!("the deploy ended with {other:?}"),
     }
-}
-
-/// The latency that 99 % of what was due between the two are not above, in milliseconds.
-fn p99(samples: &[Sample], from: Instant, until: Instant) -> Result<f64> {
-    let within = samples.iter().filter(|sample| sample.due >= from && sample.due < until);
-    let latencies: Series = within.map(|sample| sample.latency.as_secs_f64() * 1e3).collect();
-    let p99 = latencies.percentile(99.0);
-    if p99.is_nan() {
-        bail!("no request was due while it was measured");
-    }
-    Ok(p99)
 }
