@@ -35,7 +35,8 @@ const ASSUME: &str = "[grants]\nprincipal-assume = true\n";
 const CALLS: &str = "[calls]\nservices = [\"caller\"]\n";
 
 /// So that its faults end soon and follow each other closely.
-const NARROW: &str = "[limits]\nmemory = \"32MiB\"\ncpu = \"100ms\"\nwall = \"2s\"\nstream-output = \"16MiB\"\n";
+const NARROW: &str =
+    "[limits]\nmemory = \"32MiB\"\ncpu = \"100ms\"\nwall = \"2s\"\nstream-output = \"16MiB\"\n";
 
 /// The service that does wrong whatever a guest can do wrong.
 pub(crate) const HOSTILE: &str = "hostile";
