@@ -1,10 +1,12 @@
 //! What a request costs the server.
 
 use anyhow::{Context as _, Result};
+use http::Method;
 
 use super::{Bench, ORDER};
 use crate::{
     artifacts,
+    client::Http,
     report::{Report, Section},
     series::Series,
     wasmtime::{self, Serve},
@@ -250,7 +252,13 @@ async fn best_fresh(
 ) -> Result<(&'static str, &'static [&'static str], String)> {
     let (mut contestants, mut servers, mut tried) = (Vec::new(), Vec::new(), Vec::new());
     for (name, words) in wasmtime::FRESH {
-        match start(words).await {
+        // Some settings are taken, and fail only when an instance is made.
+        let answering = async {
+            let server = start(words).await?;
+            Http::new().good(Method::POST, &server.url, ORDER.as_bytes(), None).await?;
+            anyhow::Ok(server)
+        };
+        match answering.await {
             Ok(server) => {
                 contestants.push(contestant(name, &server)?);
                 servers.push((name, words, server));
