@@ -34,9 +34,10 @@ struct Options {
 /// What every command takes.
 #[derive(Args)]
 struct Global {
-    /// State folder of the node: where `up` keeps everything, and how the others find it.
-    #[arg(long, global = true, env = "AIRHOST_STATE", default_value = ".airhost")]
-    state: PathBuf,
+    /// State folder of the node: where `up` keeps everything, and how the others find it; that of
+    /// `airhost.toml` in this folder, or `.airhost`, if not given.
+    #[arg(long, global = true, env = "AIRHOST_STATE")]
+    state: Option<PathBuf>,
     /// Prints JSON instead of text for people.
     #[arg(long, global = true)]
     json: bool,
@@ -45,7 +46,11 @@ struct Global {
 impl Global {
     /// A client of the node that runs with this state folder.
     fn client(&self) -> Result<Client> {
-        Ok(Client::new(Access::read(&self.state)?))
+        let state = match &self.state {
+            Some(state) => state.clone(),
+            None => config::load(None)?.node.state,
+        };
+        Ok(Client::new(Access::read(&state)?))
     }
 }
 
@@ -129,7 +134,7 @@ async fn run(Options { global, command }: Options) -> Result<()> {
         Command::Component(command) => component::run(&global, &command),
         Command::Explain(options) => explain::run(&global, &options),
         Command::Doctor(options) => doctor::run(&global, &options).await,
-        Command::Sim(command) => sim::run(command).await,
+        Command::Sim(command) => sim::run(&global, command).await,
         Command::Config(command) => config::run(&global, &command),
     }
 }

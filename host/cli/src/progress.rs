@@ -21,7 +21,10 @@ impl Progress {
     /// A step begins.
     pub(crate) fn step(&self, what: &str, detail: &str) {
         if !self.quiet {
-            eprintln!("  {} {detail}", paint(&format!("{what:<10}"), 36));
+            match detail {
+                "" => eprintln!("  {}", paint(what, 36)),
+                _ => eprintln!("  {} {detail}", paint(&format!("{what:<10}"), 36)),
+            }
         }
     }
 

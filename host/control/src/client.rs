@@ -1,6 +1,7 @@
 //! Talks to a running node's admin API.
 
 use std::{
+    io,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -34,8 +35,14 @@ impl Access {
     /// Reads it.
     pub fn read(state: &Path) -> Result<Self, ClientError> {
         let path = Self::path(state);
-        let text = std::fs::read(&path).map_err(|_| ClientError::NotRunning(state.to_owned()))?;
-        serde_json::from_slice(&text).map_err(|_| ClientError::NotRunning(state.to_owned()))
+        let text = std::fs::read(&path).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => ClientError::NotRunning(state.to_owned()),
+            _ => ClientError::Access { path: path.clone(), source },
+        })?;
+        serde_json::from_slice(&text).map_err(|error| ClientError::Access {
+            path,
+            source: io::Error::new(io::ErrorKind::InvalidData, error),
+        })
     }
 }
 
@@ -46,6 +53,15 @@ pub enum ClientError {
     /// There is no node.
     #[error("no node has its state in {}: start one with `airhost up`, or name its folder with --state", .0.display())]
     NotRunning(PathBuf),
+    /// The file that says how the node is reached cannot be used.
+    #[error("cannot read {}, which says how the node is reached", path.display())]
+    Access {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
     /// The node does not answer.
     #[error("the node at {address} does not answer: start it with `airhost up`")]
     Unreachable {
@@ -175,4 +191,19 @@ fn refused(status: StatusCode) -> ClientError {
 
 fn connection(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ClientError {
     ClientError::Connection(error.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_without_a_node_is_not_one_that_cannot_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let absent = Access::read(folder.path()).unwrap_err();
+        assert!(matches!(absent, ClientError::NotRunning(_)), "{absent}");
+        std::fs::write(Access::path(folder.path()), "{").unwrap();
+        let damaged = Access::read(folder.path()).unwrap_err();
+        assert!(matches!(damaged, ClientError::Access { .. }), "{damaged}");
+    }
 }

@@ -1,6 +1,6 @@
 //! The admin API: HTTP on a port of its own, behind a token.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use airhost_core::{
     Body, BodyError, CorrelationId, Error, Response, Result, ServiceName, codes, problem_response,
@@ -119,7 +119,8 @@ fn authorized(request: &Request<Incoming>, token: &str) -> bool {
 async fn route(request: Request<Incoming>, admin: Arc<dyn Admin>) -> Result<Response> {
     let path = request.uri().path().trim_end_matches('/').to_owned();
     let query = Query::of(&request);
-    let segments: Vec<&str> = path.split('/').skip(1).collect();
+    let segments: Vec<_> = path.split('/').skip(1).map(decoded).collect();
+    let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
     match (request.method(), segments.as_slice()) {
         (&Method::GET, ["v1", "status"]) => json(&admin.status().await),
         (&Method::GET, ["v1", "routes"]) => json(&admin.routes()),
@@ -155,6 +156,11 @@ async fn route(request: Request<Incoming>, admin: Arc<dyn Admin>) -> Result<Resp
         _ => Err(codes::REQUEST_NO_ROUTE
             .error(format!("the admin API has no {} {path}", request.method()))),
     }
+}
+
+/// A segment of a path: a correlation id may have any visible character in it.
+fn decoded(segment: &str) -> Cow<'_, str> {
+    percent_encoding::percent_decode_str(segment).decode_utf8_lossy()
 }
 
 fn service(name: &str) -> Result<ServiceName> {

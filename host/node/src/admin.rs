@@ -130,7 +130,7 @@ impl Admin for NodeAdmin {
     }
 
     fn routes(&self) -> Table {
-        let columns = ["NAME", "PATH", "METHODS", "SERVICE", "AUTH"].map(str::to_owned).to_vec();
+        let columns = ["name", "path", "methods", "service", "auth"].map(str::to_owned).to_vec();
         let table = self.gateway.routes();
         let row = |route: &Arc<airhost_mesh::Route>| {
             let methods: Vec<&str> = route.methods().iter().map(http::Method::as_str).collect();
@@ -180,13 +180,16 @@ impl Admin for NodeAdmin {
                     .map_or(json!(null), |left| json!(left.as_secs())),
             ]);
         }
-        Ok(Table { columns: ["KEY", "VALUE", "EXPIRES IN (S)"].map(str::to_owned).to_vec(), rows })
+        Ok(Table {
+            columns: ["key", "value", "expires_in_seconds"].map(str::to_owned).to_vec(),
+            rows,
+        })
     }
 
     async fn events(&self, topic: Option<&str>, last: usize) -> Result<Table> {
         let topics: Vec<String> = topic.map(str::to_owned).into_iter().collect();
         let records = self.services.engines.bus.tail(&topics, None, last.min(1000)).await?;
-        let columns = ["POSITION", "TIME", "TOPIC", "SUBJECT", "TENANT", "SOURCE", "DATA"];
+        let columns = ["position", "time", "topic", "subject", "tenant", "source", "data"];
         let row = |record: airhost_events::bus::Record| {
             let event = &record.event;
             vec![

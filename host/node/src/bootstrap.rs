@@ -112,7 +112,7 @@ impl Node {
             gateway: url("gateway"),
             admin: url("admin"),
             observability: url("observability"),
-            state: self.state_path(""),
+            state: self.state_folder().to_owned(),
             token: user.token.clone(),
             base: user.base.clone(),
             table,

@@ -195,6 +195,8 @@ impl Config {
         if self.node.name.is_empty() || self.node.name.len() > 63 {
             return Err("node.name must have 1 to 63 characters".into());
         }
+        crate::levels::Levels::parse(&self.log.level)
+            .map_err(|fault| format!("log.level: {fault}"))?;
         for (host, base) in &self.overrides {
             let url: url::Url = base
                 .parse()
@@ -262,6 +264,7 @@ mod tests {
             refused("[limits]\ninstances = 0").contains("limits.instances must be 1 to 100000")
         );
         assert!(refused("[overrides]\n\"a.b\" = \"ftp://x\"").contains("must begin with http"));
+        assert!(refused("[log]\nlevel = \"loud\"").contains("log.level: `loud` is not a level"));
         assert!(refused("[listeners]\ngateway = \"8000\"").starts_with("airhost.toml:2:11"));
     }
 }

@@ -20,10 +20,10 @@ use airhost_telemetry::{
     trace::{self, Traces},
 };
 use tokio::sync::Mutex;
-use tracing_subscriber::filter::Targets;
 
 use crate::{
     config::{Config, LogOutput},
+    levels::Levels,
     state::State,
 };
 
@@ -141,8 +141,8 @@ pub(crate) fn verifier(config: &Config, dispatch: Arc<dyn Dispatch>) -> Verifier
 }
 
 fn telemetry(config: &Config, state: &State) -> Result<Telemetry> {
-    let unusable = |what: String| codes::INTERNAL.error(what);
-    let (filter, level) = levels(&config.log.level).map_err(unusable)?;
+    let levels = Levels::parse(&config.log.level)
+        .map_err(|fault| codes::CONFIG_INVALID.error(format!("log.level: {fault}")))?;
     let metrics = Arc::new(Metrics::new());
     let (format, sink): (_, Box<dyn Write + Send>) = match config.log.output {
         LogOutput::Json => (log::Format::Json, Box::new(std::io::stdout())),
@@ -159,18 +159,11 @@ fn telemetry(config: &Config, state: &State) -> Result<Telemetry> {
     let settings = log::Config {
         format,
         node: config.node.name.clone(),
-        filter,
-        level,
+        filter: levels.host,
+        level: levels.default,
+        services: levels.services,
         ..log::Config::default()
     };
     let logs: Logs = log::install(settings, sink, Arc::clone(&metrics));
     Ok(Telemetry { metrics, logs, traces: Traces::new(trace::Config::default()) })
-}
-
-/// The filter of the host and the default of services, from `info` or `info,hyper=warn`.
-fn levels(text: &str) -> Result<(Targets, log::Level), String> {
-    let filter: Targets =
-        text.parse().map_err(|_| format!("log.level: `{text}` is not a level or filter"))?;
-    let level = filter.default_level().and_then(|level| level.into_level());
-    Ok((filter, level.map_or(log::Level::Info, log::Level::from)))
 }

@@ -9,6 +9,7 @@ mod bootstrap;
 pub mod config;
 mod engines;
 mod facts;
+mod levels;
 mod listeners;
 mod loops;
 mod node;
@@ -21,6 +22,7 @@ mod services;
 mod state;
 
 pub use bootstrap::{Connection, FirstUser, Ready};
+pub use listeners::check_routes;
 pub use node::{Node, StartError};
 pub use offers::{check_migrations, describe, interfaces};
-pub use state::StateError;
+pub use state::{StateError, check_state};

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    fmt::Display,
     net::{IpAddr, SocketAddr},
     path::Path,
     sync::{Arc, atomic::AtomicBool},
@@ -33,16 +34,51 @@ pub(crate) struct Ports {
 
 /// The gateway's routes, from the folder of policies if it is there.
 pub(crate) fn gateway(config: &Config, services: &Arc<Services>) -> Result<Arc<Gateway>> {
+    let gateway = Gateway::new(routes(config)?, Arc::clone(&services.mesh) as Arc<dyn Dispatch>);
+    services.route_to(destinations(&gateway));
+    Ok(Arc::new(gateway))
+}
+
+/// The routes of a configuration: those in its folder of policies, or the host's own.
+fn routes(config: &Config) -> Result<RouteTable> {
     let folder = routes_folder(config);
     let table = match folder.is_dir() {
         true => RouteTable::load(&folder),
         false => RouteTable::parse([("policies/gateway/routes.yaml", ROUTES)]),
     };
-    let table = table
-        .map_err(|error| codes::REQUEST_INVALID.error(format!("the gateway's routes: {error}")))?;
-    let gateway = Gateway::new(table, Arc::clone(&services.mesh) as Arc<dyn Dispatch>);
-    services.route_to(destinations(&gateway));
-    Ok(Arc::new(gateway))
+    table.map_err(|error| {
+        codes::CONFIG_INVALID
+            .error(format!("the gateway's routes in {}: {error}", folder.display()))
+    })
+}
+
+/// Checks the gateway's routes of a configuration; answers how many there are.
+///
+/// # Errors
+/// `config.invalid`, with the file, the line and what is wrong.
+pub fn check_routes(config: &Config) -> Result<usize> {
+    routes(config).map(|table| table.routes().len())
+}
+
+/// Finds out before the services are compiled that a port cannot be had. One that is lost between
+/// here and its opening is reported then.
+pub(crate) fn check_ports(config: &Config) -> Result<()> {
+    let listeners = &config.listeners;
+    for (address, option) in [
+        (listeners.gateway, "gateway"),
+        (listeners.admin, "admin"),
+        (listeners.observability, "observability"),
+    ] {
+        std::net::TcpListener::bind(address)
+            .map_err(|error| cannot_open(address, &error, &format!("listeners.{option}")))?;
+    }
+    Ok(())
+}
+
+/// Why a port is not open.
+pub(crate) fn cannot_open(address: SocketAddr, error: &dyn Display, purpose: &str) -> Error {
+    codes::LISTEN_FAILED
+        .error(format!("{address} cannot be opened: {error}; choose another address for {purpose}"))
 }
 
 /// The services that routes lead to.
@@ -173,14 +209,9 @@ impl Opening<'_> {
         config.trusted_proxies =
             self.config.listeners.trusted_proxies.iter().map(|ip| (*ip).into()).collect();
         config.absolute_hosts = vec![UPLOADS.to_owned()];
-        Listener::bind(config, settings, dispatch, &self.services.engines.telemetry).await.map_err(
-            |error| {
-                let (address, purpose) = (self.address, self.purpose);
-                codes::LISTEN_FAILED.error(format!(
-                    "{address} cannot be opened: {error}; choose another address for {purpose}"
-                ))
-            },
-        )
+        Listener::bind(config, settings, dispatch, &self.services.engines.telemetry)
+            .await
+            .map_err(|error| cannot_open(self.address, &error, self.purpose))
     }
 }
 

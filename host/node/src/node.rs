@@ -86,6 +86,8 @@ impl Node {
         let started = Instant::now();
         config.check().map_err(|fault| codes::CONFIG_INVALID.error(fault))?;
         let state = State::open(&config.node.state)?;
+        listeners::check_routes(&config)?;
+        listeners::check_ports(&config)?;
         config.node.state = std::path::absolute(&config.node.state).unwrap_or(config.node.state);
         let engines = Arc::new(Engines::open(&config, &state).await?);
         let runtime = runtime(&config, &state, &engines)?;
@@ -102,10 +104,7 @@ impl Node {
         let gateway = listeners::gateway(&config, &services)?;
         let accepting = Arc::new(AtomicBool::new(true));
         let admin_socket = TcpListener::bind(config.listeners.admin).await.map_err(|error| {
-            let address = config.listeners.admin;
-            codes::LISTEN_FAILED.error(format!(
-                "{address} cannot be opened: {error}; choose another address for listeners.admin"
-            ))
+            listeners::cannot_open(config.listeners.admin, &error, "listeners.admin")
         })?;
         let ports = Arc::new(Ports::open(&config, &services, &gateway, &accepting).await?);
         let admin_address =
@@ -211,6 +210,10 @@ impl Node {
 
     pub(crate) fn state_path(&self, name: &str) -> PathBuf {
         self.state.path(name)
+    }
+
+    pub(crate) fn state_folder(&self) -> &Path {
+        &self.config.node.state
     }
 
     pub(crate) fn gateway(&self) -> &Gateway {

@@ -48,6 +48,10 @@ pub(crate) async fn watch(
         }
         tokio::time::sleep(QUIET).await;
         changes.try_recv().ok();
+        if let Err(error) = some_file(&folder) {
+            tracing::error!(folder = %folder.display(), %error, "the routes are gone; the old ones stay in force");
+            continue;
+        }
         match gateway.reload(&folder) {
             Ok(()) => {
                 ports.routes_changed(&services, &gateway);
@@ -60,6 +64,33 @@ pub(crate) async fn watch(
     }
 }
 
+/// Editors and version control take a file away before they put it back: a folder without files
+/// says nothing about routes, least of all that there are none.
+fn some_file(folder: &Path) -> std::io::Result<()> {
+    let mut entries = std::fs::read_dir(folder)?.flatten();
+    let routes = |path: &Path| path.extension().is_some_and(|end| end == "yaml" || end == "yml");
+    match entries.any(|entry| routes(&entry.path())) {
+        true => Ok(()),
+        false => Err(std::io::Error::new(std::io::ErrorKind::NotFound, "no *.yaml is there")),
+    }
+}
+
 fn start(watcher: &mut notify::RecommendedWatcher, folder: &Path) -> notify::Result<()> {
     watcher.watch(folder, RecursiveMode::NonRecursive)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_was_emptied_says_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(some_file(folder.path()).is_err());
+        std::fs::write(folder.path().join("routes.yaml~"), "").unwrap();
+        assert!(some_file(folder.path()).is_err());
+        std::fs::write(folder.path().join("routes.yaml"), "").unwrap();
+        assert!(some_file(folder.path()).is_ok());
+        assert!(some_file(&folder.path().join("absent")).is_err());
+    }
 }

@@ -64,8 +64,10 @@ impl State {
             .mode(0o600)
             .open(&path)
             .map_err(|source| failed("open", &path, source))?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|_| StateError::Taken(folder.to_owned()))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
+            rustix::io::Errno::WOULDBLOCK => StateError::Taken(folder.to_owned()),
+            other => failed("lock", &path, other.into()),
+        })?;
         Ok(Self { folder: folder.to_owned(), _lock: lock })
     }
 
@@ -101,6 +103,15 @@ impl State {
             Err(source) => Err(failed("read", &path, source)),
         }
     }
+}
+
+/// Whether a node could have the folder now, for those who write to it before the node starts. The
+/// folder is made if it is not there.
+///
+/// # Errors
+/// Why not: another node has it, others may enter it, or the file system says no.
+pub fn check_state(folder: &Path) -> Result<(), StateError> {
+    State::open(folder).map(drop)
 }
 
 /// Writes a file of mode 0600 that is there whole or not at all.

@@ -120,7 +120,7 @@ fn check(bytes: &[u8]) -> Result<Artifact> {
         Ok(()) => Ok(artifact),
         Err(findings) => {
             let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
-            Err(anyhow!("{}", lines.join("\n  ")))
+            Err(anyhow!("{}", lines.join("\n")))
         }
     }
 }

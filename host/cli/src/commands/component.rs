@@ -26,7 +26,10 @@ pub(crate) fn run(global: &Global, command: &Command) -> Result<()> {
     let Command::Inspect { file, manifest } = command;
     let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     let artifact = match manifest {
-        Some(path) => Artifact::with_manifest(&bytes, Manifest::load(path)?),
+        Some(path) => {
+            let manifest = Manifest::load(path).map_err(airhost_core::Error::from)?;
+            Artifact::with_manifest(&bytes, manifest)
+        }
         None => Artifact::from_bytes(&bytes),
     };
     let artifact = artifact.map_err(airhost_core::Error::from)?;

@@ -18,12 +18,21 @@ pub(crate) enum Command {
 
 pub(crate) fn run(global: &Global, command: &Command) -> Result<()> {
     let Command::Show { config } = command;
-    let config = load(config.as_deref())?;
+    let config = load_for(global, config.as_deref())?;
     if global.json {
         return output::json(&config);
     }
     output::line(toml::to_string(&config)?.trim_end());
     Ok(())
+}
+
+/// The configuration that a node with these options has: `--state` counts more than the file.
+pub(crate) fn load_for(global: &Global, path: Option<&std::path::Path>) -> Result<Config> {
+    let mut config = load(path)?;
+    if let Some(state) = &global.state {
+        config.node.state.clone_from(state);
+    }
+    Ok(config)
 }
 
 /// The configuration in a file, in `airhost.toml` if it is there, or the defaults.

@@ -1,10 +1,10 @@
 use std::path::PathBuf;
 
 use airhost_control::{
-    Client,
+    Client, ClientError,
     api::{DeployEvent, DeployStep},
 };
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use bytes::Bytes;
 use clap::Args;
 use http::Method;
@@ -27,8 +27,11 @@ pub(crate) struct Options {
 }
 
 pub(crate) async fn run(global: &Global, options: &Options) -> Result<()> {
-    let mut file = std::fs::read(&options.file)
-        .with_context(|| format!("cannot read {}", options.file.display()))?;
+    let shown = options.file.display();
+    if options.file.is_dir() {
+        bail!("{shown} is a folder: `airhost build {shown}` makes the artifact to deploy");
+    }
+    let mut file = std::fs::read(&options.file).with_context(|| format!("cannot read {shown}"))?;
     if let Some(manifest) = &options.manifest {
         file = super::build::with_manifest(&file, manifest)?;
     }
@@ -72,8 +75,9 @@ pub(crate) async fn deploy(
                         &format!("{service} {}: nothing was changed", revision.short()),
                     );
                 }
-                Ok(DeployEvent::Refused { code, message, remedy }) => {
-                    refused = Some((code, message, remedy))
+                Ok(DeployEvent::Refused { code, message, .. }) => {
+                    let message = format!("refused: {message}");
+                    refused = Some(ClientError::Refused { code, message });
                 }
                 Err(_) => {}
             }
@@ -81,7 +85,7 @@ pub(crate) async fn deploy(
         })
         .await?;
     match refused {
-        Some((code, message, remedy)) => Err(anyhow!("refused: {message} ({code})\n  {remedy}")),
+        Some(refused) => Err(refused.into()),
         None if ended => Ok(()),
         None => Err(anyhow!(
             "the node went away during the deploy; `airhost status` shows which revision serves"

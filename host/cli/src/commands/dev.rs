@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use airhost_control::api::NodeStatus;
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use clap::Args;
@@ -35,6 +36,8 @@ pub(crate) async fn run(global: &Global, options: Options) -> Result<()> {
         .with_context(|| format!("cannot find {}", options.folder.display()))?;
     let manifest = super::build::manifest(&folder)?;
     let mut stop = super::up::Signals::new()?;
+    // A build is in vain without a node.
+    client.get::<NodeStatus>("/v1/status").await?;
     let mut changes = Changes::of(&folder)?;
     let json = global.json;
     let path = format!("/v1/logs?last=0&follow=true&service={}", manifest.name);
@@ -83,7 +86,11 @@ async fn turn(json: bool, client: &airhost_control::Client, folder: &Path) {
     };
     match result {
         Ok(()) => progress.done("live"),
-        Err(error) => output::failure(&error, json),
+        Err(error) => {
+            output::failure(&error, json);
+            progress
+                .step("unchanged", "what served before serves on; the next save is another try");
+        }
     }
 }
 

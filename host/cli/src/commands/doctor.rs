@@ -6,13 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use airhost_control::{ClientError, api::NodeStatus};
+use airhost_control::{Access, Client, ClientError, api::NodeStatus};
 use airhost_node::config::Config;
 use anyhow::{Result, bail};
 use clap::Args;
 use serde::Serialize;
 
-use crate::{Global, output, output::paint};
+use crate::{Global, output, output::paint_answer};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -41,12 +41,13 @@ struct Finding {
 
 pub(crate) async fn run(global: &Global, options: &Options) -> Result<()> {
     let mut findings = vec![kernel(), swap(), open_files(), address_space()];
-    match super::config::load(options.config.as_deref()) {
+    match super::config::load_for(global, options.config.as_deref()) {
         Err(error) => findings.push(finding("configuration", Verdict::Bad, format!("{error:#}"))),
         Ok(config) => {
             findings.push(finding("configuration", Verdict::Good, "valid".to_owned()));
-            findings.push(state(&global.state));
-            findings.extend(node(global, &config).await);
+            findings.push(routes(&config));
+            findings.push(state(&config.node.state));
+            findings.extend(node(&config).await);
         }
     }
     findings.push(guest_target());
@@ -55,16 +56,18 @@ pub(crate) async fn run(global: &Global, options: &Options) -> Result<()> {
     } else {
         for finding in &findings {
             let word = match finding.verdict {
-                Verdict::Good => paint("good  ", 32),
-                Verdict::Notice => paint("notice", 33),
-                Verdict::Bad => paint("bad   ", 31),
+                Verdict::Good => paint_answer("good  ", 32),
+                Verdict::Notice => paint_answer("notice", 33),
+                Verdict::Bad => paint_answer("bad   ", 31),
             };
             output::line(&format!("{word} {:15} {}", finding.check, finding.detail));
         }
     }
     let bad = findings.iter().filter(|finding| finding.verdict == Verdict::Bad).count();
-    if bad > 0 {
-        bail!("{bad} check(s) found something to repair");
+    match bad {
+        0 => {}
+        1 => bail!("1 check found something to repair"),
+        _ => bail!("{bad} checks found something to repair"),
     }
     Ok(())
 }
@@ -150,10 +153,18 @@ fn state(folder: &Path) -> Finding {
     }
 }
 
+/// What the node would route by, which it reads again at every change.
+fn routes(config: &Config) -> Finding {
+    match airhost_node::check_routes(config) {
+        Ok(number) => finding("routes", Verdict::Good, format!("{number} are valid")),
+        Err(error) => finding("routes", Verdict::Bad, error.message),
+    }
+}
+
 /// The node that runs, or whether one could.
-async fn node(global: &Global, config: &Config) -> Vec<Finding> {
-    let status = match global.client() {
-        Ok(client) => client.get::<NodeStatus>("/v1/status").await.map_err(Into::into),
+async fn node(config: &Config) -> Vec<Finding> {
+    let status = match Access::read(&config.node.state) {
+        Ok(access) => Client::new(access).get::<NodeStatus>("/v1/status").await,
         Err(error) => Err(error),
     };
     match status {
@@ -174,8 +185,10 @@ async fn node(global: &Global, config: &Config) -> Vec<Finding> {
             findings
         }
         Err(error) => {
-            let refused = matches!(error.downcast_ref(), Some(ClientError::Refused { .. }));
-            if refused {
+            let none =
+                matches!(error, ClientError::NotRunning(_) | ClientError::Unreachable { .. });
+            if !none {
+                let error = anyhow::Error::from(error);
                 return vec![finding("node", Verdict::Bad, format!("{error:#}"))];
             }
             let listeners = &config.listeners;

@@ -11,7 +11,8 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(global: &Global, options: &Options) -> Result<()> {
-    let wanted = options.code.as_deref().unwrap_or_default();
+    let wanted = options.code.as_deref().unwrap_or_default().trim().to_ascii_lowercase();
+    let wanted = wanted.trim_matches(['(', ')', '`', '.']);
     if let Some(code) = codes::find(wanted) {
         return if global.json { output::json(&document(code)) } else { show(code) };
     }
@@ -19,7 +20,9 @@ pub(crate) fn run(global: &Global, options: &Options) -> Result<()> {
     let all: Vec<&Code> = codes::all().collect();
     let listed: Vec<&&Code> = all.iter().filter(area).collect();
     if listed.is_empty() {
-        bail!("there is no error code `{wanted}`; `airhost explain` lists all of them");
+        bail!(
+            "the host has no error code `{wanted}`: `airhost explain` lists its codes, and those of a service are in the API reference of the gateway"
+        );
     }
     if global.json {
         return output::json(&listed.iter().map(|code| document(code)).collect::<Vec<_>>());

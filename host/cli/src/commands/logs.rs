@@ -1,33 +1,44 @@
-use airhost_control::api::LogLine;
+use airhost_control::{
+    ClientError,
+    api::{LogLine, NodeStatus},
+};
+use airhost_core::{ServiceName, codes};
 use anyhow::Result;
 use bytes::Bytes;
-use clap::Args;
+use clap::{Args, value_parser};
 use http::Method;
 use serde_json::Value;
 
 use crate::{Global, output};
 
+/// What lines of the host itself have as their service.
+const HOST: &str = "airhost";
+
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Only this service's lines.
-    service: Option<String>,
+    /// Only this service's lines; `airhost` has those of the host itself.
+    service: Option<ServiceName>,
     /// Goes on with new lines until Ctrl-C.
     #[arg(long, short)]
     follow: bool,
     /// How many of the newest lines.
-    #[arg(long, short = 'n', default_value_t = 100)]
-    last: usize,
+    #[arg(long, short = 'n', default_value_t = 100, value_parser = value_parser!(u16).range(0..=10_000))]
+    last: u16,
 }
 
 pub(crate) async fn run(global: &Global, options: &Options) -> Result<()> {
+    let client = global.client()?;
     let mut path = format!("/v1/logs?last={}&follow={}", options.last, options.follow);
     if let Some(service) = &options.service {
-        path += &format!(
-            "&service={}",
-            url::form_urlencoded::byte_serialize(service.as_bytes()).collect::<String>()
-        );
+        // A name that is mistyped would look like a service that says nothing.
+        let status: NodeStatus = client.get("/v1/status").await?;
+        if service.as_str() != HOST && status.services.iter().all(|known| known.name != *service) {
+            let code = codes::DEPLOY_UNKNOWN_SERVICE.code.to_owned();
+            let message = format!("there is no service `{service}` here");
+            return Err(ClientError::Refused { code, message }.into());
+        }
+        path += &format!("&service={service}");
     }
-    let client = global.client()?;
     client
         .lines(Method::GET, &path, Bytes::new(), |line| {
             show(line, global.json);

@@ -35,7 +35,11 @@ enum Language {
 }
 
 pub(crate) fn run(global: &Global, options: &Options) -> Result<()> {
-    let folder = options.path.join(options.name.as_str());
+    // Without the `./` that means nothing to who reads it.
+    let folder = match options.path == Path::new(".") {
+        true => PathBuf::from(options.name.as_str()),
+        false => options.path.join(options.name.as_str()),
+    };
     if folder.exists() {
         bail!(
             "{} is there already: choose another name, or another folder with --path",
@@ -60,18 +64,16 @@ pub(crate) fn run(global: &Global, options: &Options) -> Result<()> {
     }
     let shown = folder.display();
     output::line(&format!("made {shown}\n"));
-    match options.lang {
-        Language::Rust => {
-            output::line(&format!("  cd {shown} && cargo test     # its tests, without a host"))
-        }
-        Language::Python => {
-            output::line(&format!("  cd {shown} && pip install -r requirements.txt"))
-        }
-        Language::Js => output::line(&format!("  cd {shown} && npm install")),
-    }
-    output::line(&format!(
-        "  airhost dev {shown}       # builds, deploys to the running node, and again at every change"
-    ));
+    let first = match options.lang {
+        Language::Rust => "cargo test          # its tests, without a host",
+        Language::Python => "pip install -r requirements.txt",
+        Language::Js => "npm install",
+    };
+    output::line(&format!("  cd {shown}"));
+    output::line(&format!("  {first}"));
+    output::line(
+        "  airhost dev         # builds, deploys to the running node, and again at every change",
+    );
     Ok(())
 }
 

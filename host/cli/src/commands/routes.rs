@@ -5,5 +5,5 @@ use crate::{Global, output};
 
 pub(crate) async fn run(global: &Global) -> Result<()> {
     let routes: Table = global.client()?.get("/v1/routes").await?;
-    output::table(&routes, global.json)
+    output::titled(routes, global.json)
 }

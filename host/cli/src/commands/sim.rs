@@ -5,6 +5,8 @@ use airhost_sim::{Sim, SimArgs, SimConfig, TokenConfig, World};
 use anyhow::Result;
 use clap::Subcommand;
 
+use crate::{Global, output};
+
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Airtable: its Web API with data, limits, webhooks and faults on demand.
@@ -17,10 +19,13 @@ const DEMO: (&str, &str) = ("appDemoSales00001", "Contacts");
 /// on loopback and its data is made up.
 const TOKEN: &str = "patPlatform000001.simulator";
 
-pub(crate) async fn run(command: Command) -> Result<()> {
+pub(crate) async fn run(global: &Global, command: Command) -> Result<()> {
     let Command::Airtable(arguments) = command;
     let simulator = Sim::start(arguments.config()).await?;
-    crate::output::line(&format!("the Airtable simulator serves at {}", simulator.url()));
+    match global.json {
+        true => output::json(&serde_json::json!({ "url": simulator.url() }))?,
+        false => output::line(&format!("the Airtable simulator serves at {}", simulator.url())),
+    }
     let mut stop = super::up::Signals::new()?;
     stop.next().await;
     simulator.shutdown().await;

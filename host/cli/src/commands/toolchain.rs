@@ -1,12 +1,13 @@
 //! Compiles a service's folder with the tools of its language.
 
 use std::{
+    io::ErrorKind,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
 use airhost_manifest::{Language, Manifest};
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::Value;
 
 use crate::progress::Progress;
@@ -103,11 +104,12 @@ fn output(folder: &Path, manifest: &Manifest) -> Result<PathBuf> {
 
 fn run(folder: &Path, mut command: Command, needs: &str) -> Result<()> {
     // Standard output is for the answers of this program.
-    let status = command
-        .current_dir(folder)
-        .stdout(std::io::stderr())
-        .status()
-        .with_context(|| format!("this needs {needs}"))?;
+    let status = command.current_dir(folder).stdout(std::io::stderr()).status().map_err(
+        |error| match error.kind() {
+            ErrorKind::NotFound => anyhow!("this needs {needs}"),
+            _ => anyhow!(error).context(format!("cannot start {needs}")),
+        },
+    )?;
     if !status.success() {
         bail!("the service does not compile: what is wrong is said above");
     }

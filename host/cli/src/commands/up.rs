@@ -1,4 +1,4 @@
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use airhost_node::{
     Node, Ready,
@@ -7,7 +7,10 @@ use airhost_node::{
 use airhost_sim::Sim;
 use anyhow::{Context as _, Result};
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::Instant,
+};
 
 use crate::{Global, output, progress::Progress};
 
@@ -31,10 +34,13 @@ pub(crate) struct Options {
     /// Where log lines go: `file` (in the state folder), `json` (standard output), `text`.
     #[arg(long, value_parser = log_output)]
     log: Option<LogOutput>,
-    /// A JSON file of bases for the simulator instead of its own.
+    /// A JSON file of bases for the simulator instead of its own; read at the first start only.
     #[arg(long)]
     bases: Option<PathBuf>,
 }
+
+/// Signals this soon after the first are the same wish.
+const ECHO: Duration = Duration::from_millis(300);
 
 fn log_output(text: &str) -> Result<LogOutput, String> {
     match text {
@@ -48,13 +54,17 @@ fn log_output(text: &str) -> Result<LogOutput, String> {
 pub(crate) async fn run(global: &Global, options: Options) -> Result<()> {
     let mut stop = Signals::new()?;
     let progress = Progress::new(global.json);
-    let mut config = super::config::load(options.config.as_deref())?;
-    apply(&mut config, global, &options);
+    let mut config = super::config::load_for(global, options.config.as_deref())?;
+    apply(&mut config, &options);
+    // Before the simulator writes there: who has the folder is asked once.
+    airhost_node::check_state(&config.node.state)?;
 
     let simulator = match config.airtable.live {
         true => None,
         false => {
-            Some(super::sim::for_platform(options.bases.as_deref(), &simulated(&config)).await?)
+            let simulator =
+                super::sim::for_platform(options.bases.as_deref(), &simulated(&config)).await;
+            Some(simulator.context("the simulator of Airtable cannot start")?)
         }
     };
     if let Some(simulator) = &simulator {
@@ -90,6 +100,16 @@ pub(crate) async fn run(global: &Global, options: Options) -> Result<()> {
     stop.next().await;
     let progress = Progress::new(global.json);
     progress.step("drain", "waiting for requests in flight; Ctrl-C again stops at once");
+    let impatient = async {
+        // One Ctrl-C arrives twice where a supervisor passes on what the terminal also sends.
+        let echo = Instant::now() + ECHO;
+        loop {
+            stop.next().await;
+            if Instant::now() >= echo {
+                break;
+            }
+        }
+    };
     let drained = async {
         node.shutdown().await;
         if let Some(simulator) = simulator {
@@ -98,7 +118,7 @@ pub(crate) async fn run(global: &Global, options: Options) -> Result<()> {
     };
     tokio::select! {
         () = drained => {}
-        () = stop.next() => anyhow::bail!("stopped before requests in flight were answered"),
+        () = impatient => anyhow::bail!("stopped before requests in flight were answered"),
     }
     progress.done("stopped");
     Ok(())
@@ -109,8 +129,7 @@ fn simulated(config: &Config) -> PathBuf {
     config.node.state.join("simulator").join("airtable.json")
 }
 
-fn apply(config: &mut Config, global: &Global, options: &Options) {
-    config.node.state.clone_from(&global.state);
+fn apply(config: &mut Config, options: &Options) {
     let listeners = &mut config.listeners;
     for (own, given) in [
         (&mut listeners.gateway, options.gateway),
@@ -157,10 +176,14 @@ fn introduce(ready: &Ready, simulator: Option<&Sim>) {
         format!("  gateway        {gateway}   (API reference: {gateway}/docs)"),
         format!("  observability  {observability}/metrics"),
         format!(
-            "  admin          {admin}   (token in {}/admin.json; `airhost status`)",
-            state.display()
+            "  admin          {admin}   (token in {}; `airhost status`)",
+            state.join("admin.json").display()
         ),
-        format!("  state          {}   (log: {}/airhost.log)", state.display(), state.display()),
+        format!(
+            "  state          {}   (log: {})",
+            state.display(),
+            state.join("airhost.log").display()
+        ),
     ];
     if let Some(simulator) = simulator {
         lines.push(format!(
@@ -171,10 +194,10 @@ fn introduce(ready: &Ready, simulator: Option<&Sim>) {
     lines.push(String::new());
     lines.push(format!("  user           {}", user.email));
     if let Some(password) = &user.password {
-        lines.push(format!("  password       {password}   (shown once)"));
+        lines.push(format!("  password       {password}"));
     }
     if let Some(token) = token {
-        lines.push(format!("  token          {token}   (shown once)"));
+        lines.push(format!("  token          {token}   (kept in the state folder)"));
     }
     if let (Some(token), Some(base), Some(table)) = (token, base, table) {
         let path: String = url::form_urlencoded::byte_serialize(table.as_bytes())

@@ -34,13 +34,13 @@ codes! {
         "Look at the reason in the message and the service's log.";
     DEPLOY_BUSY = "deploy.busy", Conflict;
         "Another deploy of the service is running.";
-        "Wait for it; `airhost status` shows its step.";
+        "Wait until it has ended, and deploy again.";
     DEPLOY_INCOMPATIBLE = "deploy.incompatible", Conflict;
         "The contract version of the component is not supported by this host.";
         "Build it against the contracts of this host's version.";
     DEPLOY_UNAUTHORIZED = "deploy.unauthorized", Denied, UNAUTHORIZED;
         "The admin token is missing or wrong.";
-        "Give the token that `airhost up` printed, with --token or AIRHOST_TOKEN.";
+        "Name the state folder of the node that runs with --state or AIRHOST_STATE: its admin.json has the token.";
     DEPLOY_UNKNOWN_SERVICE = "deploy.unknown-service", NotFound;
         "The service is not known here.";
         "`airhost status` lists the services.";
