@@ -113,8 +113,9 @@ pub(crate) struct Grant<'a> {
 
 /// An access token for an active user.
 pub(crate) fn issue(grant: &Grant<'_>) -> Result<String> {
-    let now = Timestamp::now();
     let keys = published()?;
+    // Asked after the keys: the first one may have been made just now.
+    let now = Timestamp::now();
     let key = key::current(&keys, now)
         .ok_or_else(|| Error::unavailable("no key to sign with is known now"))?;
     let (issuer, audience): (String, String) = (config::get("issuer")?, config::get("audience")?);
