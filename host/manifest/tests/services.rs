@@ -22,15 +22,12 @@ fn paths(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// The manifests of the components; a service whose component is not there yet has its manifest
-/// beside this test.
+/// The manifests of the components.
 fn manifests() -> BTreeMap<String, Manifest> {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/services");
-    let staged = paths(&here).into_iter();
     let components = paths(&repository().join("components"));
     let components = components.into_iter().map(|folder| folder.join("service.toml"));
     let mut manifests = BTreeMap::new();
-    for path in staged.chain(components.filter(|path| path.exists())) {
+    for path in components.filter(|path| path.exists()) {
         let manifest = Manifest::load(&path).unwrap_or_else(|error| panic!("{error}"));
         manifests.insert(manifest.name.to_string(), manifest);
     }
