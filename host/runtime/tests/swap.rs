@@ -39,6 +39,9 @@ async fn a_swap_under_load_fails_no_request() {
                         assert_eq!(answer.status, 200);
                         assert!(answer.json()["mode"].is_string());
                         served.fetch_add(1, Ordering::Relaxed);
+                        // As a connection would, which waits for its next request. A task that
+                        // never waits keeps its thread from calls that do.
+                        tokio::task::yield_now().await;
                     }
                 })
             })
