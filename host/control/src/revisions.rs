@@ -5,13 +5,11 @@
 //! leaves the old state or the new one.
 
 use std::{
-    fs::{self, File},
-    io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    fs, io,
     path::{Path, PathBuf},
 };
 
-use airhost_core::{Revision, ServiceName, make_private_folder};
+use airhost_core::{Revision, ServiceName, make_private_folder, write_private_file};
 
 /// Artifacts kept of each service: the active one and those before it.
 const KEPT: usize = 3;
@@ -99,9 +97,9 @@ impl Revisions {
         private_folder(&folder)?;
         let path = artifact_path(&folder, &revision);
         if !path.is_file() {
-            write_whole(&path, artifact)?;
+            write(&path, artifact)?;
         }
-        write_whole(&folder.join("active"), revision.to_string().as_bytes())?;
+        write(&folder.join("active"), revision.to_string().as_bytes())?;
         self.remove_old(&folder, &revision);
         Ok(revision)
     }
@@ -133,22 +131,8 @@ fn private_folder(folder: &Path) -> Result<(), RevisionsError> {
     make_private_folder(folder).map_err(|source| failed("make", folder, source))
 }
 
-/// Writes a file that is there whole or not at all.
-fn write_whole(path: &Path, content: &[u8]) -> Result<(), RevisionsError> {
-    let new = path.with_extension("new");
-    let write = || -> io::Result<()> {
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&new)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&new, path)?;
-        path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
-    };
-    write().map_err(|source| failed("write", path, source))
+fn write(path: &Path, content: &[u8]) -> Result<(), RevisionsError> {
+    write_private_file(path, content).map_err(|source| failed("write", path, source))
 }
 
 fn failed(action: &'static str, path: &Path, source: io::Error) -> RevisionsError {

@@ -2,12 +2,12 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Write as _},
+    io,
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
-use airhost_core::make_private_folder;
+use airhost_core::{make_private_folder, write_private_file};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use rustix::fs::{FlockOperation, flock};
 
@@ -114,22 +114,9 @@ pub fn check_state(folder: &Path) -> Result<(), StateError> {
     State::open(folder).map(drop)
 }
 
-/// Writes a file of mode 0600 that is there whole or not at all.
+/// Writes a file of the state folder, whole or not at all.
 pub(crate) fn write_private(path: &Path, content: &[u8]) -> Result<(), StateError> {
-    let new = path.with_extension("new");
-    let write = || -> io::Result<()> {
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&new)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&new, path)?;
-        path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
-    };
-    write().map_err(|source| failed("write", path, source))
+    write_private_file(path, content).map_err(|source| failed("write", path, source))
 }
 
 fn failed(action: &'static str, path: &Path, source: io::Error) -> StateError {

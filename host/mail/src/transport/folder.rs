@@ -1,13 +1,12 @@
 //! The embedded engine: a folder of `.eml` files, to be looked at by the console and tests.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Read, Write},
-    os::unix::fs::OpenOptionsExt,
+    fs::{self, File},
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
-use airhost_core::{Result, codes, make_private_folder};
+use airhost_core::{Result, codes, make_private_folder, write_private_file};
 use async_trait::async_trait;
 use mail_parser::{Address, MessageParser, MimeHeaders};
 use uuid::Uuid;
@@ -133,16 +132,9 @@ impl Transport for Folder {
     }
 }
 
-/// Writes a file that is there whole or not at all. The same message again replaces itself.
+/// The same message again replaces itself.
 fn write(folder: &Path, id: Uuid, content: &[u8]) -> io::Result<()> {
-    let unfinished = folder.join(format!(".{id}.tmp"));
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    drop(file);
-    fs::rename(&unfinished, folder.join(format!("{id}.eml")))?;
-    File::open(folder)?.sync_all()
+    write_private_file(&folder.join(format!("{id}.eml")), content)
 }
 
 fn read(folder: &Path, id: Uuid) -> io::Result<Vec<u8>> {

@@ -5,14 +5,12 @@
 //! any moment.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use airhost_core::make_private_folder;
+use airhost_core::{make_private_folder, write_private_file};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
@@ -54,14 +52,7 @@ pub(super) fn write(path: &Path, entries: &[Saved]) -> io::Result<()> {
     let mut data = encode(entries);
     let checksum = Sha256::digest(&data);
     data.extend_from_slice(&checksum);
-    let fresh = beside(path, "new");
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-    file.write_all(&data)?;
-    file.sync_all()?;
-    fs::rename(&fresh, path)?;
-    // The rename itself is durable only with the folder.
-    File::open(folder)?.sync_all()
+    write_private_file(path, &data)
 }
 
 /// Reads the file; nothing when there is none. A damaged one is set aside, because what is in it
