@@ -24,7 +24,16 @@ mod record;
 mod request;
 mod upgrade;
 
-use std::{collections::HashMap, fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt, io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use airhost_core::Dispatch;
 use airhost_telemetry::{
@@ -55,7 +64,19 @@ pub(crate) struct Port {
     pub(crate) tasks: TaskTracker,
     /// Cancelled when draining begins: switched connections have no request to wait for.
     pub(crate) stop_splices: CancellationToken,
+    /// Set before the connections are told, so that one that comes now is not forgotten.
+    pub(crate) cut: AtomicBool,
     connections: Mutex<HashMap<u64, Arc<Marks>>>,
+}
+
+impl Port {
+    /// Ends all connections.
+    fn cut(&self) {
+        self.cut.store(true, Ordering::SeqCst);
+        for marks in self.connections.lock().values() {
+            marks.cut();
+        }
+    }
 }
 
 /// One connection, as its requests see it.
@@ -72,7 +93,6 @@ pub struct Listener {
     port: Arc<Port>,
     local: SocketAddr,
     stop_accepting: CancellationToken,
-    cut: CancellationToken,
 }
 
 /// How a drain went.
@@ -114,12 +134,12 @@ impl Listener {
             edge,
             tasks: TaskTracker::new(),
             stop_splices: CancellationToken::new(),
+            cut: AtomicBool::new(false),
             connections: Mutex::default(),
         });
-        let (stop_accepting, cut) = (CancellationToken::new(), CancellationToken::new());
-        let accepting = accept::run(socket, Arc::clone(&port), stop_accepting.clone(), cut.clone());
-        port.tasks.spawn(accepting);
-        Ok(Self { port, local, stop_accepting, cut })
+        let stop_accepting = CancellationToken::new();
+        port.tasks.spawn(accept::run(socket, Arc::clone(&port), stop_accepting.clone()));
+        Ok(Self { port, local, stop_accepting })
     }
 
     /// Where it listens: the port that was taken, if port 0 was asked for.
@@ -152,7 +172,7 @@ impl Listener {
             return Drained { cut: 0 };
         }
         let cut = self.connections();
-        self.cut.cancel();
+        self.port.cut();
         self.port.tasks.wait().await;
         Drained { cut }
     }
@@ -162,7 +182,7 @@ impl Drop for Listener {
     fn drop(&mut self) {
         self.stop_accepting.cancel();
         self.port.stop_splices.cancel();
-        self.cut.cancel();
+        self.port.cut();
     }
 }
 

@@ -1,6 +1,13 @@
 //! Takes connections and serves them.
 
-use std::{convert::Infallible, io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
@@ -33,12 +40,7 @@ const CONNECTION_WINDOW: u32 = 1 << 20;
 const PENDING_RESETS: usize = 20;
 
 /// Accepts until it is told to stop.
-pub(crate) async fn run(
-    socket: TcpListener,
-    port: Arc<Port>,
-    stop: CancellationToken,
-    cut: CancellationToken,
-) {
+pub(crate) async fn run(socket: TcpListener, port: Arc<Port>, stop: CancellationToken) {
     let builder = Arc::new(builder(&port));
     let slots = Arc::new(Semaphore::new(port.config.connections.clamp(1, Semaphore::MAX_PERMITS)));
     let patience = Patience::new(&port.config);
@@ -63,19 +65,18 @@ pub(crate) async fn run(
         let marks = Arc::new(Marks::default());
         port.connections.lock().insert(id, Arc::clone(&marks));
         if stop.is_cancelled() {
-            // Draining has told the others already.
+            // The others have been told already.
             marks.drain();
         }
-        let (port, builder, cut) = (Arc::clone(&port), Arc::clone(&builder), cut.clone());
+        if port.cut.load(Ordering::SeqCst) {
+            marks.cut();
+        }
+        let (port, builder) = (Arc::clone(&port), Arc::clone(&builder));
         let tasks = port.tasks.clone();
         tasks.spawn(async move {
-            let serving = serve(stream, address, &builder, &port, marks, patience);
-            tokio::select! {
-                biased;
-                ending = serving => if ending == Some(Ending::TooSlow) {
-                    tracing::debug!(service = %port.config.service, client = %address, "a slow client was cut off");
-                },
-                () = cut.cancelled() => {}
+            let ending = serve(stream, address, &builder, &port, marks, patience).await;
+            if ending == Some(Ending::TooSlow) {
+                tracing::debug!(service = %port.config.service, client = %address, "a slow client was cut off");
             }
             port.connections.lock().remove(&id);
             drop(slot);

@@ -49,6 +49,7 @@ pub(crate) struct Marks {
     pub(crate) too_slow: AtomicBool,
     pub(crate) body_reader: AtomicWaker,
     draining: AtomicBool,
+    cut: AtomicBool,
     driver: AtomicWaker,
 }
 
@@ -77,6 +78,13 @@ impl Marks {
     /// Asks for the connection's graceful end.
     pub(crate) fn drain(&self) {
         self.draining.store(true, Relaxed);
+        self.driver.wake();
+    }
+
+    /// Ends the connection now, whatever it is in. A token that all connections wait for would be
+    /// one lock that each of them takes whenever it is polled.
+    pub(crate) fn cut(&self) {
+        self.cut.store(true, Relaxed);
         self.driver.wake();
     }
 
@@ -200,6 +208,8 @@ impl Patience {
 pub(crate) enum Ending {
     /// By itself, or as it was asked to.
     Closed,
+    /// It was cut.
+    Cut,
     /// The client did not keep to the rules of HTTP, or the socket failed.
     Failed,
     /// The client was too slow.
@@ -327,8 +337,13 @@ where
             registered = Some(cx.waker().clone());
         }
         if marks.draining.load(Relaxed) && watch.closing_since.is_none() {
+            // Being woken used the waker up, and there may be one more reason to be.
+            marks.driver.register(cx.waker());
             watch.closing_since = Some(Instant::now());
             connection.as_mut().graceful_shutdown();
+        }
+        if marks.cut.load(Relaxed) {
+            return Poll::Ready(Ending::Cut);
         }
         loop {
             if let Poll::Ready(result) = connection.as_mut().poll(cx) {
