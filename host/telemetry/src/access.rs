@@ -119,7 +119,7 @@ impl Drop for Access {
             line.text("path", &path[..path.floor_char_boundary(MAX_PATH)]);
             line.number("status", u64::from(status));
             line.text("flags", flag.as_str());
-            line.raw("duration_ms", &millis(self.began.elapsed()));
+            line.millis("duration_ms", self.began.elapsed());
             line.number("bytes_received", record.bytes_received);
             line.number("bytes_sent", record.bytes_sent);
             if let Some(caller) = &record.caller {
@@ -128,12 +128,6 @@ impl Drop for Access {
             line.text("route", record.route.as_deref().unwrap_or_default());
         });
     }
-}
-
-/// Milliseconds with three decimals, as a JSON number.
-fn millis(duration: Duration) -> String {
-    let micros = duration.as_micros();
-    format!("{}.{:03}", micros / 1000, micros % 1000)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-use std::{cell::Cell, fmt::Write as _};
+use std::{cell::Cell, fmt::Write as _, time::Duration};
 
 use airhost_core::ServiceName;
 use jiff::Timestamp;
@@ -36,8 +36,11 @@ impl Line {
     }
 
     pub(crate) fn begin(&mut self, level: Level, service: &str) {
-        // Writing to a String cannot fail.
-        let _ok = write!(self.text, "{{\"time\":\"{:.6}\",\"level\":\"{level}\"", Timestamp::now());
+        self.text.push_str("{\"time\":\"");
+        time(&mut self.text, Timestamp::now());
+        self.text.push_str("\",\"level\":\"");
+        self.text.push_str(level.as_str());
+        self.text.push('"');
         self.text("service", service);
     }
 
@@ -63,9 +66,19 @@ impl Line {
         self.name(name);
         self.text.push('"');
         for byte in bytes {
-            let _ok = write!(self.text, "{byte:02x}");
+            for digit in [byte >> 4, byte & 15] {
+                self.text.push(char::from(b"0123456789abcdef"[usize::from(digit)]));
+            }
         }
         self.text.push('"');
+    }
+
+    /// A duration in milliseconds, with three decimals.
+    pub(crate) fn millis(&mut self, name: &str, duration: Duration) {
+        let micros = duration.as_micros();
+        self.name(name);
+        // Writing to a String cannot fail.
+        let _ok = write!(self.text, "{}.{:03}", micros / 1000, micros % 1000);
     }
 
     /// A member whose value is JSON already.
@@ -123,6 +136,28 @@ impl Line {
     }
 }
 
+/// A time in RFC 3339, with microseconds. Calendar arithmetic is done once a second and thread.
+fn time(out: &mut String, now: Timestamp) {
+    /// `2026-01-31T23:59:59`
+    const SECONDS: usize = 19;
+    thread_local! {
+        static LAST: Cell<(i64, [u8; SECONDS])> = const { Cell::new((i64::MIN, [0; SECONDS])) };
+    }
+    let (mut second, mut text) = LAST.get();
+    if second != now.as_second() {
+        let whole = format!("{now:.0}");
+        let Some(head) = whole.as_bytes().first_chunk() else {
+            out.push_str(&whole);
+            return;
+        };
+        (second, text) = (now.as_second(), *head);
+        LAST.set((second, text));
+    }
+    out.extend(text.map(char::from));
+    let micros = now.subsec_microsecond();
+    let _ok = write!(out, ".{micros:06}Z");
+}
+
 /// A guest's value: JSON if it is, else a text; without secrets.
 fn guest_value(out: &mut String, name: &str, value: &str) {
     let structured = value.starts_with(['{', '[', '"']);
@@ -166,4 +201,38 @@ pub(super) fn string(out: &mut String, value: &str) {
     }
     out.push_str(rest);
     out.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_the_library_writes_them() {
+        let texts = [
+            "2026-01-31T23:59:59.999999999Z",
+            "2026-01-31T23:59:59.000001Z",
+            "2026-02-01T00:00:00Z",
+            "2026-02-01T00:00:00.5Z",
+            "1970-01-01T00:00:00.000999Z",
+            "2026-02-01T00:00:00.25Z",
+        ];
+        for text in texts {
+            let at: Timestamp = text.parse().unwrap();
+            let mut written = String::new();
+            time(&mut written, at);
+            assert_eq!(written, format!("{at:.6}"));
+        }
+    }
+
+    #[test]
+    fn bytes_are_hexadecimal_and_durations_milliseconds() {
+        let mut line = Line { text: String::new() };
+        line.text.push('{');
+        line.raw("first", "1");
+        line.hex("trace", &[0x00, 0x0f, 0xa5, 0xff]);
+        line.millis("took", Duration::from_micros(1_002_003));
+        line.text.push('}');
+        assert_eq!(line.text, r#"{,"first":1,"trace":"000fa5ff","took":1002.003}"#);
+    }
 }

@@ -3,8 +3,8 @@ use std::{
     io::{BufWriter, Write},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+        atomic::{AtomicBool, AtomicUsize, Ordering, fence},
+        mpsc::{Receiver, Sender, TryRecvError, channel},
     },
     thread::Thread,
     time::Duration,
@@ -25,6 +25,7 @@ const GATHER: Duration = Duration::from_millis(5);
 pub(super) struct Sink {
     sender: Sender<Message>,
     queued: Arc<AtomicUsize>,
+    asleep: Arc<AtomicBool>,
     limit: usize,
     metrics: Arc<Metrics>,
     /// The thread, to wake it early; none if it could not be started.
@@ -45,10 +46,12 @@ impl Sink {
     ) -> Self {
         let (sender, receiver) = channel();
         let queued = Arc::new(AtomicUsize::new(0));
+        let asleep = Arc::new(AtomicBool::new(false));
         let writer = Writer {
             out: BufWriter::with_capacity(64 << 10, sink),
             format,
             queued: Arc::clone(&queued),
+            asleep: Arc::clone(&asleep),
             metrics: Arc::clone(&metrics),
             told: metrics.log_lines_dropped.get(),
         };
@@ -57,7 +60,7 @@ impl Sink {
             .spawn(move || writer.run(&receiver));
         // Without a thread the receiver is gone with the closure, and every line counts as dropped.
         let thread = spawned.ok().map(|handle| handle.thread().clone());
-        Self { sender, queued, limit, metrics, thread }
+        Self { sender, queued, asleep, limit, metrics, thread }
     }
 
     /// Hands a line to the thread, unless it is too far behind.
@@ -67,7 +70,11 @@ impl Sink {
         let after = before + cost;
         if after <= self.limit && self.sender.send(Message::Line(line)).is_ok() {
             let half = self.limit / 2;
-            if before < half && half <= after {
+            // Either this sees that the thread sleeps, or the thread sees the line (`next`).
+            fence(Ordering::SeqCst);
+            let sleeps =
+                self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed);
+            if sleeps || (before < half && half <= after) {
                 self.wake();
             }
             return true;
@@ -84,11 +91,19 @@ impl Sink {
         sent && wait.recv_timeout(timeout).is_ok()
     }
 
-    /// Ends the gathering.
+    /// Ends the sleep, or the gathering.
     fn wake(&self) {
         if let Some(thread) = &self.thread {
             thread.unpark();
         }
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        // Whatever comes last wakes the thread, which then finds that nobody sends any more; where
+        // it is too early for that, its next look is not far.
+        self.wake();
     }
 }
 
@@ -106,6 +121,9 @@ struct Writer<W: Write> {
     out: BufWriter<W>,
     format: Format,
     queued: Arc<AtomicUsize>,
+    /// Whether the thread waits for a line. A channel that is waited on takes a lock for each
+    /// message, and whoever has it may wait for a processor itself.
+    asleep: Arc<AtomicBool>,
     metrics: Arc<Metrics>,
     /// Dropped lines that the log has told of.
     told: u64,
@@ -115,10 +133,10 @@ impl<W: Write> Writer<W> {
     /// Ends when the log is dropped and everything is written.
     fn run(mut self, receiver: &Receiver<Message>) {
         loop {
-            match receiver.recv_timeout(TELL_DROPPED) {
+            match self.next(receiver) {
                 Ok(message) => self.take(message),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
+                Err(TryRecvError::Empty) => {}
+                Err(TryRecvError::Disconnected) => break,
             }
             std::thread::park_timeout(GATHER);
             // What has come meanwhile goes out with the same write.
@@ -130,6 +148,19 @@ impl<W: Write> Writer<W> {
         }
         self.tell_dropped();
         self.finish();
+    }
+
+    /// Waits for a message, or until it is time to tell of dropped lines.
+    fn next(&self, receiver: &Receiver<Message>) -> Result<Message, TryRecvError> {
+        self.asleep.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        let mut next = receiver.try_recv();
+        if matches!(next, Err(TryRecvError::Empty)) {
+            std::thread::park_timeout(TELL_DROPPED);
+            next = receiver.try_recv();
+        }
+        self.asleep.store(false, Ordering::Relaxed);
+        next
     }
 
     fn take(&mut self, message: Message) {
