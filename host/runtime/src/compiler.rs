@@ -6,6 +6,7 @@ use airhost_core::Revision;
 use wasmtime::component::Component;
 
 use crate::{
+    background::lower_priority,
     compile_cache::{CompileCache, Key},
     engine::Engine,
     error::Error,
@@ -99,12 +100,5 @@ impl Compiler {
             .await
             .map_err(|_| wasmtime::format_err!("the compiling thread has ended"))?;
         result.await.map_err(|_| wasmtime::format_err!("compiling did not end"))
-    }
-}
-
-/// Linux gives every thread a priority of its own.
-fn lower_priority() {
-    if let Err(error) = rustix::process::nice(10) {
-        tracing::debug!(%error, "a compiling thread keeps its priority");
     }
 }

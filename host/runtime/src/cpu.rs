@@ -6,8 +6,12 @@
 //! wall, which costs nothing; from its first tick on a guest is measured by its thread's CPU time,
 //! so that a busy machine does not make it slow.
 //!
-//! A guest that used up a slice gives the thread away; it gets another slice when its service's
-//! [`Gate`] lets it, so that looping guests of one service cannot occupy all threads.
+//! A guest that used up a slice gives the thread away and moves to the threads in the `background`.
+//! It gets another slice when its service's [`Share`] lets it, so that looping guests of one
+//! service cannot occupy all of those. Calls of a service that computes for long again and again
+//! begin there ([`Conduct`]).
+
+mod conduct;
 
 use std::{
     cell::Cell,
@@ -24,9 +28,13 @@ use tokio_util::sync::PollSemaphore;
 use wasmtime::UpdateDeadline;
 
 use crate::engine::{Clock, Heavy, TICK};
+use conduct::Conduct;
 
-/// Time after which a guest gives its thread to others.
+/// Time that others may have to wait for one guest in the background.
 const SLICE: Duration = Duration::from_millis(1);
+/// CPU time, from where it is measured on, after which a guest has used up its first slice. It
+/// began to be measured at a tick, so that this is less than the time between two.
+const FIRST_SLICE: Duration = Duration::from_micros(500);
 
 /// The guest used more CPU time than it may.
 #[derive(Debug, thiserror::Error)]
@@ -37,24 +45,49 @@ pub(crate) struct CpuLimit;
 #[derive(Clone, Copy)]
 struct Running {
     since: Instant,
-    /// The thread's CPU time from which on it counts, and what was counted until then.
-    cpu: Option<(Duration, Duration)>,
+    /// What the thread's CPU time is asked from, once it is.
+    cpu: Option<CpuTime>,
     /// CPU time of earlier polls of the same guest.
     before: Duration,
     /// Time of guests that were polled inside of this poll: it is theirs.
     nested: Duration,
+    /// Whether the guest has used up a slice before.
+    long: bool,
     yielded: bool,
 }
 
+#[derive(Clone, Copy)]
+struct CpuTime {
+    /// The thread's, from which on it counts.
+    from: Duration,
+    /// What was counted by the clock on the wall until then.
+    counted: Duration,
+    /// The time of nested guests until then.
+    nested: Duration,
+}
+
+impl CpuTime {
+    fn start() -> Self {
+        Self { from: thread_cpu_time(), counted: Duration::ZERO, nested: Duration::ZERO }
+    }
+
+    fn measured(&self, nested: Duration) -> Duration {
+        let nested = nested.saturating_sub(self.nested);
+        thread_cpu_time().saturating_sub(self.from).saturating_sub(nested)
+    }
+}
+
 impl Running {
-    /// CPU time of this poll so far.
-    fn used(&self) -> Duration {
-        let all = match self.cpu {
-            Some((base, counted)) => counted + thread_cpu_time().saturating_sub(base),
+    /// CPU time of this poll so far, and how much of it was measured as such.
+    fn used(&self) -> (Duration, Option<Duration>) {
+        match &self.cpu {
+            Some(cpu) => {
+                let measured = cpu.measured(self.nested);
+                (cpu.counted + measured, Some(measured))
+            }
             // Had it run longer than a tick, it would have been asked.
-            None => self.since.elapsed().min(TICK),
-        };
-        all.saturating_sub(self.nested)
+            None => (self.since.elapsed().min(TICK).saturating_sub(self.nested), None),
+        }
     }
 }
 
@@ -65,20 +98,33 @@ fn thread_cpu_time() -> Duration {
 
 thread_local! {
     static RUNNING: Cell<Option<Running>> = const { Cell::new(None) };
+    static USED_UP: Cell<bool> = const { Cell::new(false) };
 }
 
-/// How many guests of one service may compute for long at once.
-#[derive(Clone)]
-pub(crate) struct Gate {
+/// Whether a guest has used up a slice on this thread since the last time this was asked.
+pub(crate) fn used_up_a_slice() -> bool {
+    USED_UP.take()
+}
+
+/// What guests of one service may have of the processors, and have had lately.
+pub(crate) struct Share {
+    /// How many of its guests may compute for long at once.
     slots: Arc<Semaphore>,
+    conduct: Conduct,
     clock: Arc<Clock>,
     metrics: Arc<ServiceMetrics>,
 }
 
-impl Gate {
-    /// A gate for a service on a node with so many serving threads: one is always left to others.
+impl Share {
+    /// That of a service on a node with so many serving threads: one is always left to others.
     pub(crate) fn new(threads: usize, clock: Arc<Clock>, metrics: Arc<ServiceMetrics>) -> Self {
-        Self { slots: Arc::new(Semaphore::new(threads.saturating_sub(1).max(1))), clock, metrics }
+        let slots = Arc::new(Semaphore::new(threads.saturating_sub(1).max(1)));
+        Self { slots, conduct: Conduct::new(), clock, metrics }
+    }
+
+    /// Whether a call begins in the background.
+    pub(crate) fn begins_behind(&self) -> bool {
+        self.conduct.stands_back()
     }
 }
 
@@ -86,7 +132,7 @@ impl Gate {
 pub(crate) struct Metered<'a, F> {
     future: F,
     used: Duration,
-    gate: &'a Gate,
+    share: &'a Share,
     long: Option<Long>,
 }
 
@@ -98,8 +144,8 @@ struct Long {
 }
 
 impl<'a, F> Metered<'a, F> {
-    pub(crate) fn new(future: F, gate: &'a Gate) -> Self {
-        Self { future, used: Duration::ZERO, gate, long: None }
+    pub(crate) fn new(future: F, share: &'a Share) -> Self {
+        Self { future, used: Duration::ZERO, share, long: None }
     }
 }
 
@@ -118,31 +164,41 @@ impl<F: Future + Unpin> Future for Metered<'_, F> {
             },
             _ => None,
         };
+        let share = this.share;
+        let long = this.long.is_some();
         let outer = RUNNING.get();
         RUNNING.set(Some(Running {
             since: Instant::now(),
-            cpu: this.long.as_ref().map(|_| (thread_cpu_time(), Duration::ZERO)),
+            cpu: (long || share.conduct.is_watched()).then(CpuTime::start),
             before: this.used,
             nested: Duration::ZERO,
+            long,
             yielded: false,
         }));
         let polled = Pin::new(&mut this.future).poll(context);
         let running = RUNNING.replace(outer);
         if let Some(running) = running {
-            let used = running.used();
+            let (used, measured) = running.used();
             this.used += used;
             if let Some(outer) = outer {
                 RUNNING
                     .set(Some(Running { nested: outer.nested + used + running.nested, ..outer }));
             }
+            match measured {
+                // What comes after the first slice is not on a serving thread.
+                Some(measured) if measured >= FIRST_SLICE && !long => share.conduct.computed(used),
+                // It may have been long, or have waited for a processor.
+                None if used >= SLICE => share.conduct.watch(),
+                _ => {}
+            }
             if running.yielded && polled.is_pending() {
-                let gate = this.gate;
                 let long = this.long.get_or_insert_with(|| Long {
-                    slots: PollSemaphore::new(Arc::clone(&gate.slots)),
+                    slots: PollSemaphore::new(Arc::clone(&share.slots)),
                     waits: true,
-                    _heavy: gate.clock.heavy(),
+                    _heavy: share.clock.heavy(),
                 });
                 long.waits = true;
+                USED_UP.set(true);
             }
         }
         drop(slot);
@@ -153,24 +209,31 @@ impl<F: Future + Unpin> Future for Metered<'_, F> {
 impl<F> Drop for Metered<'_, F> {
     fn drop(&mut self) {
         let nanos = u64::try_from(self.used.as_nanos()).unwrap_or(u64::MAX);
-        self.gate.metrics.guest.cpu_nanos.add(nanos);
+        self.share.metrics.guest.cpu_nanos.add(nanos);
     }
 }
 
 /// What a guest does when the epoch's clock ticks: go on, let others run, or end.
-pub(crate) fn on_epoch(limit: Duration) -> wasmtime::Result<UpdateDeadline> {
+pub(crate) fn on_epoch(limit: Duration, share: &Share) -> wasmtime::Result<UpdateDeadline> {
     let Some(mut running) = RUNNING.get() else {
         return Ok(UpdateDeadline::Continue(1));
     };
-    let used = running.used();
+    let (used, measured) = running.used();
     if running.before + used > limit {
         return Err(wasmtime::Error::new(CpuLimit));
     }
-    if running.cpu.is_none() {
-        running.cpu = Some((thread_cpu_time(), used + running.nested));
+    match measured {
+        // It may run for long, or have begun just before this tick. The next one will tell.
+        None => {
+            let from = thread_cpu_time();
+            running.cpu = Some(CpuTime { from, counted: used, nested: running.nested });
+            share.clock.hurry();
+        }
+        // However little of its slice the machine gave to the thread, others have waited.
+        Some(_) if running.long => running.yielded = running.since.elapsed() >= SLICE,
+        // A short one that waited for a processor stays where it is.
+        Some(measured) => running.yielded = measured >= FIRST_SLICE,
     }
-    // A slice is what others wait for, however little of it the machine gave to this thread.
-    running.yielded = running.since.elapsed() >= SLICE;
     RUNNING.set(Some(running));
     Ok(if running.yielded { UpdateDeadline::Yield(1) } else { UpdateDeadline::Continue(1) })
 }

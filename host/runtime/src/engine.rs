@@ -5,7 +5,7 @@ use std::{
     hash::{Hash, Hasher},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU32, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -22,7 +22,8 @@ use crate::{
 const MEMORY_KEEP_RESIDENT: usize = 256 * 1024;
 /// The same for a table.
 const TABLE_KEEP_RESIDENT: usize = 64 * 1024;
-/// Slots that are reset together where resetting takes system calls.
+/// Slots that are reset together where resetting each takes a system call. Where only much that was
+/// written does (`MEMORY_KEEP_RESIDENT`), whoever wrote it resets it, and not whoever comes next.
 const DECOMMIT_BATCH: usize = 16;
 /// Address space of a linear memory: with all of 4 GiB no access needs a bounds check.
 const MEMORY_RESERVATION: u64 = 4 << 30;
@@ -32,8 +33,10 @@ const GUEST_STACK: usize = 512 * 1024;
 const FIBER_STACK: usize = 2 * 1024 * 1024;
 /// How often a running guest looks at the clock.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
-/// The same while guests that compute for long share threads with others.
+/// The same while guests compute for long, or may.
 const SHORT_TICK: Duration = Duration::from_millis(1);
+/// Short ticks after a guest was met by one, which tell whether it computes for long.
+const HURRY: u32 = 4;
 
 /// How an instance's memory is reset, and why so.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +60,8 @@ pub(crate) struct Engine {
 pub(crate) struct Clock {
     /// Guests that used up a slice and share threads with others.
     heavy: AtomicUsize,
+    /// Short ticks that are left for guests that may come to.
+    hurry: AtomicU32,
     stopped: Mutex<bool>,
     wake: Condvar,
 }
@@ -95,6 +100,7 @@ impl Engine {
         engine.precompile_compatibility_hash().hash(&mut hasher);
         let clock = Arc::new(Clock {
             heavy: AtomicUsize::new(0),
+            hurry: AtomicU32::new(0),
             stopped: Mutex::new(false),
             wake: Condvar::new(),
         });
@@ -135,6 +141,24 @@ impl Clock {
         }
         Heavy(Arc::clone(self))
     }
+
+    /// Asks for the next few ticks soon.
+    pub(crate) fn hurry(&self) {
+        if self.hurry.swap(HURRY, Ordering::Relaxed) == 0 && self.heavy.load(Ordering::Relaxed) == 0
+        {
+            self.wake.notify_all();
+        }
+    }
+
+    /// The time until the next tick.
+    fn next(&self) -> Duration {
+        let left = self.hurry.load(Ordering::Relaxed);
+        if left > 0 {
+            // One that is asked for meanwhile and lost is asked for again at the next tick.
+            self.hurry.store(left - 1, Ordering::Relaxed);
+        }
+        if left > 0 || self.heavy.load(Ordering::Relaxed) > 0 { SHORT_TICK } else { TICK }
+    }
 }
 
 /// A guest that computes for long.
@@ -153,8 +177,7 @@ fn spawn_clock(engine: &wasmtime::Engine, clock: &Arc<Clock>) -> Result<(), Erro
         .spawn(move || {
             let mut stopped = clock.stopped.lock();
             while !*stopped {
-                let tick = if clock.heavy.load(Ordering::Relaxed) > 0 { SHORT_TICK } else { TICK };
-                clock.wake.wait_for(&mut stopped, tick);
+                clock.wake.wait_for(&mut stopped, clock.next());
                 let Some(engine) = engine.upgrade() else { return };
                 engine.increment_epoch();
             }
@@ -184,7 +207,7 @@ fn pooling(pool: &Pool, reset: &ResetStrategy) -> PoolingAllocationConfig {
         .max_component_instance_size(8 << 20)
         .linear_memory_keep_resident(MEMORY_KEEP_RESIDENT)
         .table_keep_resident(TABLE_KEEP_RESIDENT)
-        .decommit_batch_size(DECOMMIT_BATCH)
+        .decommit_batch_size(if reset.pagemap_scan { 1 } else { DECOMMIT_BATCH })
         .pagemap_scan(if reset.pagemap_scan { Enabled::Auto } else { Enabled::No });
     pooling
 }

@@ -13,8 +13,8 @@ use tokio::sync::Notify;
 use wasmtime::component::InstancePre;
 
 use crate::{
-    admission::Admission, cpu::Gate, deployment::Mode, exports::Exports, instance::WarmPool,
-    service::Service, snapshot::Snapshot, state::State,
+    admission::Admission, deployment::Mode, exports::Exports, instance::WarmPool, service::Service,
+    snapshot::Snapshot, state::State,
 };
 
 /// A revision that is compiled, linked and ready to be probed or activated.
@@ -25,7 +25,6 @@ pub struct Loaded {
     pub(crate) exports: Exports,
     pub(crate) mode: Mode,
     pub(crate) snapshot: Snapshot,
-    pub(crate) gate: Gate,
 }
 
 /// What serves a service until the next one replaces it.

@@ -41,7 +41,8 @@ pub(crate) fn store(
     // Neither closure captures anything, so neither is allocated.
     store.limiter(|state| &mut state.memory);
     store.epoch_deadline_callback(|store| -> wasmtime::Result<UpdateDeadline> {
-        cpu::on_epoch(store.data().service.limits.cpu)
+        let service = &store.data().service;
+        cpu::on_epoch(service.limits.cpu, &service.share)
     });
     store.set_epoch_deadline(1);
     store

@@ -149,7 +149,8 @@ async fn bounded<T>(
     deadline: Deadline,
 ) -> std::result::Result<T, Ended> {
     let work = pin!(work);
-    match tokio::time::timeout_at(deadline.instant(), Metered::new(work, &loaded.gate)).await {
+    let metered = Metered::new(work, &loaded.service.share);
+    match tokio::time::timeout_at(deadline.instant(), metered).await {
         Ok(result) => result.map_err(Ended::Guest),
         Err(_) => Err(Ended::Deadline),
     }

@@ -21,6 +21,7 @@
 //!   and nothing else: WASI is there as empty stand-ins (`wasi`).
 
 mod admission;
+mod background;
 mod bindings;
 mod cache;
 mod compile_cache;

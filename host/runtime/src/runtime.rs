@@ -21,11 +21,12 @@ use parking_lot::Mutex;
 use wasmtime::component::{Component, Linker};
 
 use crate::{
+    background::Background,
     cache::Cache,
     compile_cache::CompileCache,
     compiler::Compiler,
     config::Config,
-    cpu::Gate,
+    cpu::Share,
     deployment::{Deployment, Mode},
     engine::Engine,
     error::Error,
@@ -49,6 +50,7 @@ pub struct Runtime {
     config: Config,
     engine: Arc<Engine>,
     compiler: Compiler,
+    background: Background,
     linker: Linker<State>,
     /// What was compiled last, newest first.
     compiled: Mutex<VecDeque<(Revision, Component, Snapshot)>>,
@@ -102,11 +104,13 @@ impl Runtime {
             .map(|folder| CompileCache::open(folder, &config.cache_key))
             .transpose()?;
         let compiler = Compiler::new(Arc::clone(&engine), cache)?;
+        let background = Background::start()?;
         let linker = crate::linker::linker(engine.wasmtime()).map_err(Error::engine)?;
         Ok(Arc::new(Self {
             config,
             engine,
             compiler,
+            background,
             linker,
             compiled: Mutex::default(),
             services: ArcSwap::default(),
@@ -137,6 +141,8 @@ impl Runtime {
             code,
             reason,
         };
+        let metrics = self.config.telemetry.metrics.service(&name);
+        let threads = tokio::runtime::Handle::current().metrics().num_workers();
         let service = Arc::new(Service {
             identity: self.config.trust_domain.identity(&name),
             revision,
@@ -144,7 +150,9 @@ impl Runtime {
             limits,
             cache: Cache::new(limits.cache),
             log_rate: LineRate::new(limits.log_lines),
-            metrics: self.config.telemetry.metrics.service(&name),
+            background: self.background.clone(),
+            share: Share::new(threads, Arc::clone(self.engine.clock()), Arc::clone(&metrics)),
+            metrics,
             telemetry: self.config.telemetry.clone(),
             environment,
             name: name.clone(),
@@ -162,16 +170,12 @@ impl Runtime {
                 format!("an export is not as in the contract: {error:#}"),
             )
         })?;
-        let threads = tokio::runtime::Handle::current().metrics().num_workers();
-        let gate =
-            Gate::new(threads, Arc::clone(self.engine.clock()), Arc::clone(&service.metrics));
         Ok(Loaded {
             service,
             pre,
             exports,
             mode: Mode::decide(instances, language, self.engine.reset().pagemap_scan),
             snapshot,
-            gate,
         })
     }
 

@@ -18,6 +18,7 @@ use tokio::{sync::oneshot, time::Instant};
 use wasmtime::component::Resource;
 
 use crate::{
+    background::Movable,
     bindings::imports::pyairtable::{service::http::Reply, types::http::Response as Whole},
     generation::{Generation, InFlight},
     glue::{
@@ -43,9 +44,6 @@ enum End {
     /// The host makes this call, and answers what it answers.
     Proxy(Box<Call>, HeaderMap),
 }
-
-/// A guest at work. It is boxed once, so that it can move to a task of its own when it streams.
-type Work = Pin<Box<dyn Future<Output = Result<End>> + Send>>;
 
 /// Answers a request. Its span ends with the head of the response, and that of a proxied call is
 /// below it.
@@ -99,7 +97,8 @@ async fn answer(generation: InFlight, call: Call) -> Result<Response> {
         idempotency: running.as_ref().map(|running| running.token.clone()),
         ..CallState::new(context, Some(handling))
     };
-    match drive(Box::pin(handle(admitted, state)), head).await {
+    let work = service.movable(handle(admitted, state));
+    match drive(work, head).await {
         Ok(End::Response { response, stored }) => {
             if let Some(running) = running {
                 let settlement = Settlement::of(&response, stored);
@@ -135,14 +134,14 @@ fn is_guests(error: &Error) -> bool {
 }
 
 /// Waits for the end of the work or the beginning of a streamed response, whichever comes first.
-async fn drive(mut work: Work, mut head: oneshot::Receiver<Response>) -> Result<End> {
+async fn drive(mut work: Movable<End>, mut head: oneshot::Receiver<Response>) -> Result<End> {
     enum First {
         End(Result<End>),
         Head(Response),
     }
     let mut listening = true;
     let first = poll_fn(|context| {
-        if let Poll::Ready(end) = work.as_mut().poll(context) {
+        if let Poll::Ready(end) = Pin::new(&mut work).poll(context) {
             return Poll::Ready(First::End(end));
         }
         if listening {

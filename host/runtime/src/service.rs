@@ -13,7 +13,9 @@ use airhost_telemetry::{Telemetry, log::LineRate, metrics::ServiceMetrics};
 use async_trait::async_trait;
 
 use crate::{
+    background::{Background, Movable},
     cache::{Cache, CacheBroadcast},
+    cpu::Share,
     limits::Limits,
 };
 
@@ -101,6 +103,19 @@ pub(crate) struct Service {
     pub(crate) log_rate: LineRate,
     pub(crate) telemetry: Telemetry,
     pub(crate) metrics: Arc<ServiceMetrics>,
+    pub(crate) share: Share,
+    pub(crate) background: Background,
+}
+
+impl Service {
+    /// A call's work, which moves to the background when it computes for long, or begins there.
+    pub(crate) fn movable<T, F>(&self, work: F) -> Movable<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        self.background.movable(work, self.share.begins_behind())
+    }
 }
 
 impl fmt::Debug for ServiceEnvironment {

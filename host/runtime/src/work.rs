@@ -46,7 +46,8 @@ impl Deliver for Runtime {
         if batch.iter().all(|delivery| delivery.event.tenant == *tenant) {
             context.tenant = tenant.clone();
         }
-        let work = async move {
+        let (running, service) = (Arc::clone(&generation.loaded.service), service.clone());
+        let work = running.movable(async move {
             let admitted = Admitted::new(generation, &mut context).await?;
             let generation = &*admitted.generation;
             let Some(indices) = &generation.loaded.exports.consumer else {
@@ -90,7 +91,7 @@ impl Deliver for Runtime {
                     wit::Outcome::Dead(reason) => Outcome::Dead(reason),
                 })
                 .collect())
-        };
+        });
         trace::spanned(span, work).await
     }
 }
@@ -125,7 +126,8 @@ impl RunJob for Runtime {
         let mut span = trace::work(&generation, Kind::Job, kind, &job.trace, &context.correlation);
         span.set("attempt", i64::from(job.attempt));
         context.trace = span.context();
-        let work = async move {
+        let running = Arc::clone(&generation.loaded.service);
+        let work = running.movable(async move {
             // A job has its own time, longer than a request's.
             let admitted = Admitted::for_work(generation, &context).await?;
             let generation = &*admitted.generation;
@@ -140,7 +142,7 @@ impl RunJob for Runtime {
             })
             .await?
             .map_err(from_guest)
-        };
+        });
         trace::spanned(span, work).await
     }
 }
@@ -166,7 +168,8 @@ impl Tick for Runtime {
         let mut context =
             CallContext::root(Caller::Host, Deadline::after(generation.loaded.service.limits.wall));
         let span = trace::tick(&generation, name, &context);
-        let work = async move {
+        let (running, name) = (Arc::clone(&generation.loaded.service), name.to_owned());
+        let work = running.movable(async move {
             let admitted = Admitted::new(generation, &mut context).await?;
             let generation = &*admitted.generation;
             let Some(indices) = &generation.loaded.exports.tick else {
@@ -176,12 +179,12 @@ impl Tick for Runtime {
                 let exports = indices.load(&mut instance.store, &instance.linked)?;
                 exports
                     .pyairtable_service_tick_handler()
-                    .call_tick(&mut instance.store, name, due_micros)
+                    .call_tick(&mut instance.store, &name, due_micros)
                     .await
             })
             .await?
             .map_err(from_guest)
-        };
+        });
         trace::spanned(span, work).await
     }
 }

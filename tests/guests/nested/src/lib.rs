@@ -1,4 +1,5 @@
-//! Calls the services that its path names, one after the other: `/a/b` calls `http://a/b`.
+//! Calls the services that its path names, one after the other: `/a/b` calls `http://a/b`. With
+//! `/spin-5` before it all, it computes for that many milliseconds first.
 
 wit_bindgen::generate!({
     path: [
@@ -9,6 +10,8 @@ wit_bindgen::generate!({
     features: ["search", "timeseries", "columnar", "saga", "live"],
     generate_all,
 });
+
+use std::time::{Duration, Instant};
 
 use exports::pyairtable::service::handler::Guest;
 use pyairtable::{
@@ -25,7 +28,13 @@ struct Nested;
 impl Guest for Nested {
     fn handle(request: Request, _: Responder) -> Result<Reply, Error> {
         let path = request.path();
-        let path = path.trim_start_matches('/');
+        let mut path = path.trim_start_matches('/');
+        if let Some((millis, rest)) =
+            path.strip_prefix("spin-").and_then(|path| path.split_once('/'))
+        {
+            spin(Duration::from_millis(millis.parse().unwrap_or(1)));
+            path = rest;
+        }
         if path.is_empty() {
             return Ok(whole(200, call::caller().unwrap_or_else(|| "nobody".into()).into_bytes()));
         }
@@ -36,6 +45,13 @@ impl Guest for Nested {
         let answer = client::call(&outgoing(format!("http://{service}/{rest}"), request.query()))?;
         let body = answer.read_body(1 << 20)?;
         Ok(whole(answer.status(), body))
+    }
+}
+
+fn spin(time: Duration) {
+    let start = Instant::now();
+    while start.elapsed() < time {
+        std::hint::black_box(());
     }
 }
 
