@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, process::Stdio, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use tokio::{
-    io::{AsyncBufReadExt as _, BufReader},
-    process::{Child, Command},
+    io::{AsyncBufReadExt as _, BufReader, Lines},
+    process::{Child, ChildStdout, Command},
     time::{Instant, timeout},
 };
 
@@ -24,6 +24,7 @@ pub(crate) type Ready = BTreeMap<String, String>;
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
+    output: Lines<BufReader<ChildStdout>>,
     ready: Ready,
     started_in: Duration,
 }
@@ -31,23 +32,35 @@ pub(crate) struct Server {
 impl Server {
     /// Starts this program with `serve` and these words; waits until it serves.
     pub(crate) async fn start(words: &[&str]) -> Result<Self> {
-        let begin = Instant::now();
         let program = std::env::current_exe().context("this program's own file is not known")?;
-        let mut command = Command::new(program);
+        Self::spawn(Command::new(program), words).await
+    }
+
+    /// The same, with a tenth of the weight of other processes where they want the same processor
+    /// (niceness 10).
+    pub(crate) async fn start_behind(words: &[&str]) -> Result<Self> {
+        let program = std::env::current_exe().context("this program's own file is not known")?;
+        let mut command = Command::new("nice");
+        command.args(["-n", "10"]).arg(program);
+        Self::spawn(command, words).await
+    }
+
+    async fn spawn(mut command: Command, words: &[&str]) -> Result<Self> {
+        let begin = Instant::now();
         command.arg("serve").args(words);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().context("a server cannot be started")?;
         let output = child.stdout.take().context("the server has no output")?;
-        let mut lines = BufReader::new(output).lines();
+        let mut output = BufReader::new(output).lines();
         let line =
-            timeout(START, lines.next_line()).await.context("the server does not get ready")??;
+            timeout(START, output.next_line()).await.context("the server does not get ready")??;
         let started_in = begin.elapsed();
         let Some(line) = line else {
             bail!("the server `{}` ended before it served", words.join(" "))
         };
         let ready =
             serde_json::from_str(&line).context("the server's first line is not understood")?;
-        Ok(Self { child, ready, started_in })
+        Ok(Self { child, output, ready, started_in })
     }
 
     /// What it has said.
@@ -66,6 +79,16 @@ impl Server {
     /// Its process.
     pub(crate) fn pid(&self) -> Result<u32> {
         self.child.id().context("the server has ended")
+    }
+
+    /// Ends it in order, and answers its last words, of one that has some.
+    pub(crate) async fn last_words(mut self) -> Result<Ready> {
+        drop(self.child.stdin.take());
+        let line =
+            timeout(STOP, self.output.next_line()).await.context("the server is silent")??;
+        let words = serde_json::from_str(&line.context("the server ended without a word")?);
+        self.stop().await?;
+        words.context("the server's last line is not understood")
     }
 
     /// Ends it in order.

@@ -1,9 +1,10 @@
 //! What this program serves as, in a process of its own.
 
+mod attackers;
 mod native;
 mod node;
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Subcommand;
@@ -11,6 +12,7 @@ use tokio::io::AsyncReadExt as _;
 
 use crate::process::Ready;
 
+pub(crate) use attackers::{DEEDS, FAULTS};
 pub(crate) use native::{certificate, client_tls};
 
 #[derive(Subcommand)]
@@ -36,18 +38,29 @@ pub(crate) enum Role {
         #[arg(long)]
         certificate: PathBuf,
     },
+    /// Clients that ask a hostile service for its faults.
+    Attackers {
+        /// The hostile service.
+        address: SocketAddr,
+    },
 }
 
 pub(crate) async fn serve(role: Role) -> Result<()> {
     match role {
         Role::Node { components, state, ports } => node::serve(&components, state, ports).await,
         Role::Native { keys, certificate } => native::serve(keys.as_deref(), &certificate).await,
+        Role::Attackers { address } => attackers::attack(address).await,
     }
+}
+
+fn say(words: &Ready) -> Result<()> {
+    println!("{}", serde_json::to_string(words)?);
+    Ok(())
 }
 
 /// Tells the starter that it can begin, and waits until it has enough.
 async fn until_stopped(ready: &Ready) -> Result<()> {
-    println!("{}", serde_json::to_string(ready)?);
+    say(ready)?;
     let mut rest = Vec::new();
     tokio::io::stdin().read_to_end(&mut rest).await.context("cannot wait for the end")?;
     Ok(())

@@ -1,27 +1,15 @@
 //! What clients of a healthy service feel while a service beside it does everything wrong.
 
-use std::{
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::Duration,
-};
-
-use anyhow::{Context as _, Result, bail};
-use http::Method;
-use tokio::{
-    task::JoinSet,
-    time::{Instant, sleep},
-};
+use anyhow::{Result, ensure};
+use tokio::time::{Instant, sleep};
 
 use super::{Bench, ORDER};
 use crate::{
     artifacts::HOSTILE,
-    client::Http,
+    process::Server,
     report::{Report, Section},
     series::Series,
+    servers::{DEEDS, FAULTS},
     steady::{self, Steady},
     wrk::CONNECTIONS,
 };
@@ -30,21 +18,6 @@ use crate::{
 const HEALTHY: &str = "echo-fresh";
 /// How many times slower the slowest hundredth may get.
 const SLOWER: f64 = 2.0;
-/// Faults of a guest. Each has a client of its own that asks for it again and again.
-const DEEDS: [&str; 12] = [
-    "trap",
-    "loop",
-    "memory",
-    "stack",
-    "no-response",
-    "headers",
-    "bad-header",
-    "status",
-    "endless",
-    "log",
-    "huge",
-    "unfinished",
-];
 
 pub(super) async fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
     let healthy = bench.service(HEALTHY)?;
@@ -58,11 +31,13 @@ pub(super) async fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
         sleep(bench.scale.plan.warm_up).await;
         let settled = Instant::now();
         sleep(bench.scale.plan.length).await;
-        let attackers = Attackers::start(hostile);
+        // They stand for machines elsewhere, which take no processor time from this one.
+        let attackers = Server::start_behind(&["attackers", &hostile.to_string()]).await?;
         let begun = Instant::now();
         sleep(bench.scale.plan.length).await;
         let end = Instant::now();
-        let done = attackers.stop().await?;
+        let done: u64 = attackers.last_words().await?.get(FAULTS).map_or(Ok(0), |it| it.parse())?;
+        ensure!(done > 0, "no fault happened");
         let samples = load.stop().await?;
         let (alone, together) =
             (steady::p99(&samples, settled, begun)?, steady::p99(&samples, begun, end)?);
@@ -95,7 +70,8 @@ pub(super) async fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
             "{} requests a second at a steady rate over {CONNECTIONS} connections go to the JSON echo, first alone, \
              then while {} clients ask a service beside it for one fault each, again and again: traps, endless loops \
              (100 ms of CPU each), memory bombs, exhausted stacks, floods of log lines, headers and bodies, answers \
-             that never come. The client and both services share the machine's processors.",
+             that never come. All share the machine's processors; the clients of the faults stand behind the others \
+             there (niceness 10), since in service they run on machines of their own.",
             bench.scale.rate,
             DEEDS.len()
         ),
@@ -108,46 +84,4 @@ pub(super) async fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
         ],
     });
     Ok(())
-}
-
-/// Clients that ask for faults until they are stopped.
-struct Attackers {
-    stop: Arc<AtomicBool>,
-    done: Arc<AtomicU64>,
-    clients: JoinSet<()>,
-}
-
-impl Attackers {
-    fn start(address: SocketAddr) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let done = Arc::new(AtomicU64::new(0));
-        let mut clients = JoinSet::new();
-        for deed in DEEDS {
-            let (stop, done) = (Arc::clone(&stop), Arc::clone(&done));
-            clients.spawn(async move {
-                let http = Http::new();
-                let url = format!("http://{address}/{deed}");
-                while !stop.load(Ordering::Relaxed) {
-                    // Whether and how it is answered is its own affair, but an attacker that is
-                    // turned away at once would attack nobody else than this client.
-                    if http.good(Method::GET, &url, b"", None).await.is_err() {
-                        sleep(Duration::from_millis(1)).await;
-                    }
-                    done.fetch_add(1, Ordering::Relaxed);
-                }
-            });
-        }
-        Self { stop, done, clients }
-    }
-
-    async fn stop(mut self) -> Result<u64> {
-        self.stop.store(true, Ordering::Relaxed);
-        while let Some(client) = self.clients.join_next().await {
-            client.context("an attacker ended early")?;
-        }
-        match self.done.load(Ordering::Relaxed) {
-            0 => bail!("no fault happened"),
-            done => Ok(done),
-        }
-    }
 }
