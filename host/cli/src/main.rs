@@ -54,6 +54,11 @@ impl Global {
     }
 }
 
+/// Lines of the log, spans and bodies are made on one thread and dropped on another, which costs a
+/// good part of a request with the allocator of the C library.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Subcommand)]
 enum Command {
     /// Runs a node until Ctrl-C; on a laptop without any set-up.

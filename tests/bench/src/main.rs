@@ -26,6 +26,10 @@ mod order;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+/// As in `airhost`; the native server has it too.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Parser)]
 #[command(about = "Measures the host", args_conflicts_with_subcommands = true)]
 struct Options {
