@@ -12,7 +12,7 @@ use tokio::io::AsyncReadExt as _;
 
 use crate::process::Ready;
 
-pub(crate) use attackers::{DEEDS, FAULTS};
+pub(crate) use attackers::FAULTS;
 pub(crate) use native::{certificate, client_tls};
 
 #[derive(Subcommand)]

@@ -7,6 +7,22 @@ use std::{
 
 use parking_lot::Mutex;
 
+/// Paths of the guest `hostile`, each a fault of its own.
+pub const HOSTILE_DEEDS: [&str; 12] = [
+    "trap",
+    "loop",
+    "memory",
+    "stack",
+    "no-response",
+    "headers",
+    "bad-header",
+    "status",
+    "endless",
+    "log",
+    "huge",
+    "unfinished",
+];
+
 /// Serialises builds of one test binary; cargo's own lock serialises those of several.
 static BUILT: Mutex<Vec<String>> = Mutex::new(Vec::new());
 

@@ -2,6 +2,7 @@
 
 use airhost_control::api::DeployEvent;
 use airhost_system_tests::{Answer, Load, Platform, guest, pack};
+use airhost_test_guests::HOSTILE_DEEDS;
 
 const HOSTILE: &str = r#"
 name = "hostile"
@@ -31,22 +32,6 @@ routes:
   - { name: echo, path: "/echo/**", service: echo, auth: none }
 "#;
 
-/// Paths of the hostile guest.
-const DEEDS: &[&str] = &[
-    "trap",
-    "loop",
-    "memory",
-    "stack",
-    "no-response",
-    "headers",
-    "bad-header",
-    "status",
-    "endless",
-    "log",
-    "huge",
-    "unfinished",
-];
-
 fn judge(answer: &Answer) -> String {
     answer.status.as_u16().to_string()
 }
@@ -60,7 +45,7 @@ async fn hostile_guests_cost_their_own_requests_and_nothing_else() {
     }
     let healthy = platform.stranger();
     let load = Load::start(&healthy, "/echo/hello", 8, judge);
-    let attackers: Vec<Load> = DEEDS
+    let attackers: Vec<Load> = HOSTILE_DEEDS
         .iter()
         .map(|deed| Load::start(&platform.stranger(), &format!("/hostile/{deed}"), 1, judge))
         .collect();

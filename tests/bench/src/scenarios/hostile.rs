@@ -1,5 +1,6 @@
 //! What clients of a healthy service feel while a service beside it does everything wrong.
 
+use airhost_test_guests::HOSTILE_DEEDS;
 use anyhow::{Result, ensure};
 use tokio::time::{Instant, sleep};
 
@@ -9,7 +10,7 @@ use crate::{
     process::Server,
     report::{Report, Section},
     series::Series,
-    servers::{DEEDS, FAULTS},
+    servers::FAULTS,
     steady::{self, Steady},
     wrk::CONNECTIONS,
 };
@@ -73,7 +74,7 @@ pub(super) async fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
              that never come. All share the machine's processors; the clients of the faults stand behind the others \
              there (niceness 10), since in service they run on machines of their own.",
             bench.scale.rate,
-            DEEDS.len()
+            HOSTILE_DEEDS.len()
         ),
         head: &["what", "measured"],
         rows: vec![

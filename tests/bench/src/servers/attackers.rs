@@ -9,28 +9,13 @@ use std::{
     time::Duration,
 };
 
+use airhost_test_guests::HOSTILE_DEEDS;
 use anyhow::{Context as _, Result};
 use http::Method;
 use tokio::{task::JoinSet, time::sleep};
 
 use super::{say, until_stopped};
 use crate::{client::Http, process::Ready};
-
-/// Faults of a guest. Each has a client of its own.
-pub(crate) const DEEDS: [&str; 12] = [
-    "trap",
-    "loop",
-    "memory",
-    "stack",
-    "no-response",
-    "headers",
-    "bad-header",
-    "status",
-    "endless",
-    "log",
-    "huge",
-    "unfinished",
-];
 
 /// The last word: how many faults there were.
 pub(crate) const FAULTS: &str = "faults";
@@ -39,7 +24,8 @@ pub(super) async fn attack(address: SocketAddr) -> Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     let faults = Arc::new(AtomicU64::new(0));
     let mut clients = JoinSet::new();
-    for deed in DEEDS {
+    // Each has a client of its own.
+    for deed in HOSTILE_DEEDS {
         let (stop, faults) = (Arc::clone(&stop), Arc::clone(&faults));
         clients.spawn(async move {
             let http = Http::new();
