@@ -69,6 +69,7 @@ mod context;
 mod deploy;
 mod events;
 mod guest;
+mod identity;
 mod storage;
 
 pub use call::*;
@@ -76,12 +77,13 @@ pub use context::*;
 pub use deploy::*;
 pub use events::*;
 pub use guest::*;
+pub use identity::*;
 pub use storage::*;
 
 /// Every code, by area.
 #[expect(unused_qualifications, reason = "each area has a list of its own under the same name")]
 pub fn all() -> impl Iterator<Item = &'static Code> {
-    [call::ALL, context::ALL, deploy::ALL, events::ALL, guest::ALL, storage::ALL]
+    [call::ALL, context::ALL, deploy::ALL, events::ALL, guest::ALL, identity::ALL, storage::ALL]
         .into_iter()
         .flatten()
         .copied()
