@@ -27,7 +27,7 @@ use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::sync::PollSemaphore;
 use wasmtime::UpdateDeadline;
 
-use crate::engine::{Clock, Heavy, TICK};
+use crate::epoch::{Clock, TICK};
 use conduct::Conduct;
 
 /// Time that others may have to wait for one guest in the background.
@@ -140,7 +140,6 @@ pub(crate) struct Metered<'a, F> {
 struct Long {
     slots: PollSemaphore,
     waits: bool,
-    _heavy: Heavy,
 }
 
 impl<'a, F> Metered<'a, F> {
@@ -166,6 +165,7 @@ impl<F: Future + Unpin> Future for Metered<'_, F> {
         };
         let share = this.share;
         let long = this.long.is_some();
+        share.clock.look();
         let outer = RUNNING.get();
         RUNNING.set(Some(Running {
             since: Instant::now(),
@@ -195,7 +195,6 @@ impl<F: Future + Unpin> Future for Metered<'_, F> {
                 let long = this.long.get_or_insert_with(|| Long {
                     slots: PollSemaphore::new(Arc::clone(&share.slots)),
                     waits: true,
-                    _heavy: share.clock.heavy(),
                 });
                 long.waits = true;
                 USED_UP.set(true);
@@ -218,6 +217,7 @@ pub(crate) fn on_epoch(limit: Duration, share: &Share) -> wasmtime::Result<Updat
     let Some(mut running) = RUNNING.get() else {
         return Ok(UpdateDeadline::Continue(1));
     };
+    share.clock.look();
     let (used, measured) = running.used();
     if running.before + used > limit {
         return Err(wasmtime::Error::new(CpuLimit));
@@ -227,7 +227,6 @@ pub(crate) fn on_epoch(limit: Duration, share: &Share) -> wasmtime::Result<Updat
         None => {
             let from = thread_cpu_time();
             running.cpu = Some(CpuTime { from, counted: used, nested: running.nested });
-            share.clock.hurry();
         }
         // However little of its slice the machine gave to the thread, others have waited.
         Some(_) if running.long => running.yielded = running.since.elapsed() >= SLICE,

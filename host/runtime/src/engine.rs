@@ -1,20 +1,16 @@
-//! The one wasmtime engine of a node, and the thread that moves its clock.
+//! The one wasmtime engine of a node.
 
 use std::{
     fmt,
     hash::{Hash, Hasher},
-    sync::{
-        Arc,
-        atomic::{AtomicU32, AtomicUsize, Ordering},
-    },
-    time::Duration,
+    sync::Arc,
 };
 
-use parking_lot::{Condvar, Mutex};
 use wasmtime::{Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
 use crate::{
     config::{Config, Pool, Reset},
+    epoch::Clock,
     error::Error,
 };
 
@@ -31,13 +27,6 @@ const MEMORY_RESERVATION: u64 = 4 << 30;
 const GUEST_STACK: usize = 512 * 1024;
 /// Stack of a fiber: the guest's, and what host functions need on top of it.
 const FIBER_STACK: usize = 2 * 1024 * 1024;
-/// How often a running guest looks at the clock.
-pub(crate) const TICK: Duration = Duration::from_millis(10);
-/// The same while guests compute for long, or may.
-const SHORT_TICK: Duration = Duration::from_millis(1);
-/// Short ticks after a guest was met by one, which tell whether it computes for long.
-const HURRY: u32 = 4;
-
 /// How an instance's memory is reset, and why so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResetStrategy {
@@ -54,16 +43,6 @@ pub(crate) struct Engine {
     reset: ResetStrategy,
     compatibility: u64,
     clock: Arc<Clock>,
-}
-
-/// What the clock's thread and running guests share.
-pub(crate) struct Clock {
-    /// Guests that used up a slice and share threads with others.
-    heavy: AtomicUsize,
-    /// Short ticks that are left for guests that may come to.
-    hurry: AtomicU32,
-    stopped: Mutex<bool>,
-    wake: Condvar,
 }
 
 impl Engine {
@@ -98,13 +77,7 @@ impl Engine {
         let engine = wasmtime::Engine::new(&settings).map_err(Error::engine)?;
         let mut hasher = Fnv::default();
         engine.precompile_compatibility_hash().hash(&mut hasher);
-        let clock = Arc::new(Clock {
-            heavy: AtomicUsize::new(0),
-            hurry: AtomicU32::new(0),
-            stopped: Mutex::new(false),
-            wake: Condvar::new(),
-        });
-        spawn_clock(&engine, &clock)?;
+        let clock = Clock::start(&engine)?;
         Ok(Self { engine, reset, compatibility: hasher.finish(), clock })
     }
 
@@ -128,62 +101,8 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        *self.clock.stopped.lock() = true;
-        self.clock.wake.notify_all();
+        self.clock.stop();
     }
-}
-
-impl Clock {
-    /// Says that a guest computes for long, as long as the answer lives.
-    pub(crate) fn heavy(self: &Arc<Self>) -> Heavy {
-        if self.heavy.fetch_add(1, Ordering::Relaxed) == 0 {
-            self.wake.notify_all();
-        }
-        Heavy(Arc::clone(self))
-    }
-
-    /// Asks for the next few ticks soon.
-    pub(crate) fn hurry(&self) {
-        if self.hurry.swap(HURRY, Ordering::Relaxed) == 0 && self.heavy.load(Ordering::Relaxed) == 0
-        {
-            self.wake.notify_all();
-        }
-    }
-
-    /// The time until the next tick.
-    fn next(&self) -> Duration {
-        let left = self.hurry.load(Ordering::Relaxed);
-        if left > 0 {
-            // One that is asked for meanwhile and lost is asked for again at the next tick.
-            self.hurry.store(left - 1, Ordering::Relaxed);
-        }
-        if left > 0 || self.heavy.load(Ordering::Relaxed) > 0 { SHORT_TICK } else { TICK }
-    }
-}
-
-/// A guest that computes for long.
-pub(crate) struct Heavy(Arc<Clock>);
-
-impl Drop for Heavy {
-    fn drop(&mut self) {
-        self.0.heavy.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-fn spawn_clock(engine: &wasmtime::Engine, clock: &Arc<Clock>) -> Result<(), Error> {
-    let (engine, clock) = (engine.weak(), Arc::clone(clock));
-    std::thread::Builder::new()
-        .name("airhost-epoch".to_owned())
-        .spawn(move || {
-            let mut stopped = clock.stopped.lock();
-            while !*stopped {
-                clock.wake.wait_for(&mut stopped, clock.next());
-                let Some(engine) = engine.upgrade() else { return };
-                engine.increment_epoch();
-            }
-        })
-        .map(drop)
-        .map_err(Error::Thread)
 }
 
 fn pooling(pool: &Pool, reset: &ResetStrategy) -> PoolingAllocationConfig {

@@ -31,6 +31,7 @@ mod cpu;
 mod deployment;
 mod describe;
 mod engine;
+mod epoch;
 mod error;
 mod exports;
 mod generation;
