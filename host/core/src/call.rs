@@ -15,6 +15,8 @@ pub struct Call {
     pub context: CallContext,
     /// Open options of the caller (`priority`, `secret-scope`, `route`).
     pub attrs: Vec<(String, String)>,
+    /// The pool of the service that was chosen for it; its default pool if none was.
+    pub pool: Option<Arc<str>>,
 }
 
 /// Where a call goes.

@@ -59,6 +59,7 @@ fn call(request: Request<Body>) -> Call {
         request,
         context: CallContext::root(Caller::Public, deadline),
         attrs: Vec::new(),
+        pool: None,
     }
 }
 

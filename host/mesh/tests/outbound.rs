@@ -85,7 +85,7 @@ fn from_service(name: &str, request: Request<Body>) -> Call {
     let deadline = Deadline::after(Duration::from_secs(10));
     let mut context = CallContext::root(Caller::Service { name, identity }, deadline);
     context.tenant = Some(Tenant::new("t1"));
-    Call { target: Target::External, request, context, attrs: Vec::new() }
+    Call { target: Target::External, request, context, attrs: Vec::new(), pool: None }
 }
 
 fn get(url: &str) -> Call {

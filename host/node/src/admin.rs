@@ -8,6 +8,7 @@ use airhost_control::{
 };
 use airhost_core::{Deadline, Result, ServiceName, codes};
 use airhost_mesh::Gateway;
+use airhost_runtime::PoolStatus;
 use airhost_storage::sql::{Rows, Value, read_only_query};
 use airhost_telemetry::{
     log::{Followed, Logs},
@@ -57,14 +58,11 @@ impl Admin for NodeAdmin {
                 reason: seen.is_none().then(|| "no revision serves".to_owned()),
                 revision: Some(service.revision),
                 generation: seen.map_or(0, |seen| seen.generation),
-                instances: seen.map_or_else(String::new, |seen| {
-                    let mode = if seen.mode.fresh { "fresh" } else { "warm" };
-                    format!("{mode}: {}", seen.mode.reason)
-                }),
-                in_flight: seen.map_or(0, |seen| seen.in_flight as u64),
-                queued: seen.map_or(0, |seen| seen.waiting as u64),
-                requests: seen.map_or(0, |seen| seen.calls),
-                faults: seen.map_or(0, |seen| seen.failed),
+                instances: seen.map_or_else(String::new, |seen| instances(&seen.pools)),
+                in_flight: seen.map_or(0, |seen| seen.sum(|pool| pool.in_flight as u64)),
+                queued: seen.map_or(0, |seen| seen.sum(|pool| pool.waiting as u64)),
+                requests: seen.map_or(0, |seen| seen.sum(|pool| pool.calls)),
+                faults: seen.map_or(0, |seen| seen.sum(|pool| pool.failed)),
                 grants: service.manifest.grants().imports().map(str::to_owned).collect(),
             });
         }
@@ -278,4 +276,19 @@ fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages: u64 = status.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
     pages * rustix::param::page_size() as u64
+}
+
+/// How instances live, and why; of a service with several pools, pool by pool.
+fn instances(pools: &[PoolStatus]) -> String {
+    let of = |pool: &PoolStatus| {
+        let mode = if pool.mode.fresh { "fresh" } else { "warm" };
+        format!("{mode}: {}", pool.mode.reason)
+    };
+    match pools {
+        [only] => of(only),
+        pools => {
+            let pools = pools.iter().map(|pool| format!("{} {}", pool.name, of(pool)));
+            pools.collect::<Vec<_>>().join("; ")
+        }
+    }
 }

@@ -192,7 +192,13 @@ impl Node {
         let caller = if token.is_some() { Caller::Public } else { Caller::Host };
         let mut context = CallContext::root(caller, Deadline::after(CALL));
         context.priority = Priority::High;
-        let call = Call { target: Target::Service(service), request, context, attrs: Vec::new() };
+        let call = Call {
+            target: Target::Service(service),
+            request,
+            context,
+            attrs: Vec::new(),
+            pool: None,
+        };
         let response = match token {
             Some(_) => self.gateway().dispatch(call).await?,
             None => self.mesh().dispatch(call).await?,

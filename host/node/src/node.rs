@@ -229,10 +229,10 @@ fn runtime(config: &Config, state: &State, engines: &Engines) -> Result<Arc<Runt
     let settings = airhost_runtime::Config {
         cache_folder: Some(state.path("compiled")),
         trust_domain: engines.trust_domain.clone(),
-        pool: airhost_runtime::Pool {
+        reservation: airhost_runtime::Reservation {
             instances: config.limits.instances,
             memory: usize::try_from(config.limits.instance_memory_mib << 20).unwrap_or(usize::MAX),
-            ..airhost_runtime::Pool::default()
+            ..airhost_runtime::Reservation::default()
         },
         ..airhost_runtime::Config::new(
             CacheKey::new(state.key("compiled.key")?),

@@ -14,9 +14,7 @@ use airhost_jobs::{Jobs, KindRule};
 use airhost_mail::{MailOutbox, Sender};
 use airhost_manifest::{Artifact, Manifest};
 use airhost_mesh::Mesh;
-use airhost_runtime::{
-    Deployment, Instances, Language, Limits, Runtime, ServiceEnvironment, VaultGrant,
-};
+use airhost_runtime::{Deployment, Runtime, ServiceEnvironment, VaultGrant};
 use airhost_storage::sql::Sqlite;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -142,35 +140,12 @@ impl Services {
     pub(crate) async fn deployment(&self, artifact: &Artifact) -> Result<(Deployment, Work)> {
         let manifest = artifact.manifest();
         let configuration = self.configuration(manifest)?;
-        let revision = artifact.revision(&configuration);
-        let (environment, work) = self.environment(artifact, &configuration).await?;
-        let pool = manifest.default_pool();
-        let deployment = Deployment {
-            service: manifest.name.clone(),
-            revision,
-            component: artifact.bytes().clone(),
-            instances: match pool.instances {
-                airhost_manifest::Instances::Auto => Instances::Auto,
-                airhost_manifest::Instances::Fresh => Instances::Fresh,
-                airhost_manifest::Instances::Warm => Instances::Warm,
-            },
-            language: match manifest.language {
-                airhost_manifest::Language::Rust => Language::Compiled,
-                airhost_manifest::Language::Python
-                | airhost_manifest::Language::JavaScript
-                | airhost_manifest::Language::Other => Language::Interpreted,
-            },
-            limits: limits(&pool.limits),
-            environment,
-        };
+        let (environment, work) = self.environment(artifact).await?;
+        let deployment = Deployment::of(artifact, &configuration, environment);
         Ok((deployment, work))
     }
 
-    async fn environment(
-        &self,
-        artifact: &Artifact,
-        configuration: &airhost_manifest::Config,
-    ) -> Result<(ServiceEnvironment, Work)> {
+    async fn environment(&self, artifact: &Artifact) -> Result<(ServiceEnvironment, Work)> {
         let manifest = artifact.manifest();
         let engines = &self.engines;
         let database = match &manifest.stores.sql {
@@ -190,9 +165,6 @@ impl Services {
             database,
         };
         let mut environment = ServiceEnvironment::new(Arc::clone(&self.mesh) as _);
-        environment.config = Arc::new(
-            configuration.iter().map(|(key, value)| (key.to_owned(), value.clone())).collect(),
-        );
         environment.database = work.database.clone().map(|database| database as _);
         environment.kv = manifest.stores.kv.then(|| Arc::clone(&engines.kv));
         environment.outbox = work.outbox.clone().filter(|_| !manifest.events.out.is_empty());
@@ -252,24 +224,6 @@ fn jobs(manifest: &Manifest, database: &Arc<Sqlite>, engines: &Engines) -> Jobs 
         })
         .collect();
     Jobs::new(manifest.name.clone(), kinds, Arc::clone(database) as _, engines.clock.clone())
-}
-
-fn limits(limits: &airhost_manifest::Limits) -> Limits {
-    let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
-    Limits {
-        memory: limits.memory.get(),
-        cpu: limits.cpu,
-        wall: limits.wall,
-        concurrency: count(limits.concurrency),
-        queue: count(limits.queue),
-        body: limits.body.get(),
-        inline_body: limits.inline_body.get(),
-        output: limits.output.get(),
-        stream_output: limits.stream_output.get(),
-        log_lines: limits.log_lines_per_second,
-        cache: limits.cache.get(),
-        transactions: count(limits.transactions),
-    }
 }
 
 /// An artifact's migrations as the store knows them.

@@ -15,7 +15,7 @@ pub struct Config {
     /// Names the services' identities.
     pub trust_domain: TrustDomain,
     /// What is reserved for instances.
-    pub pool: Pool,
+    pub reservation: Reservation,
     /// How an instance's memory is reset for the next one.
     pub reset: Reset,
     /// Where instances are counted, and guests' log lines and spans go.
@@ -25,7 +25,7 @@ pub struct Config {
 /// Sizes of the instance pool: address space that is reserved once, at start. What is not used
 /// costs no memory.
 #[derive(Clone, Copy, Debug)]
-pub struct Pool {
+pub struct Reservation {
     /// Instances alive at once on this node, of all services. Each linear memory takes 4 GiB of
     /// address space.
     pub instances: u32,
@@ -73,7 +73,7 @@ impl fmt::Debug for CacheKey {
     }
 }
 
-impl Default for Pool {
+impl Default for Reservation {
     fn default() -> Self {
         Self {
             instances: 1_000,
@@ -94,7 +94,7 @@ impl Config {
             cache_folder: None,
             cache_key,
             trust_domain: TrustDomain::default(),
-            pool: Pool::default(),
+            reservation: Reservation::default(),
             reset: Reset::Auto,
             telemetry,
         }

@@ -1,5 +1,7 @@
 //! What is to be loaded.
 
+use std::sync::Arc;
+
 use airhost_core::{Revision, ServiceName};
 use airhost_manifest::{self as manifest, Artifact};
 use bytes::Bytes;
@@ -15,14 +17,28 @@ pub struct Deployment {
     pub revision: Revision,
     /// The component.
     pub component: Bytes,
-    /// How its instances live.
+    /// How instances of its default pool live.
     pub instances: Instances,
     /// What it is written in, which decides `auto`.
     pub language: Language,
-    /// What an instance may use.
+    /// What an instance of its default pool may use.
     pub limits: Limits,
+    /// Its further pools.
+    pub pools: Vec<PoolSettings>,
     /// What stands behind its imports.
     pub environment: ServiceEnvironment,
+}
+
+/// Instances of the same service that live and are limited in another way than those of the
+/// default pool. Limits of the service as a whole are the default pool's.
+#[derive(Clone, Debug)]
+pub struct PoolSettings {
+    /// Unique in the service.
+    pub name: Arc<str>,
+    /// How its instances live.
+    pub instances: Instances,
+    /// What an instance of it may use.
+    pub limits: Limits,
 }
 
 /// How instances live.
@@ -68,26 +84,41 @@ impl Deployment {
     ) -> Self {
         let service = artifact.manifest();
         let pool = service.default_pool();
-        environment.config = std::sync::Arc::new(
-            config.iter().map(|(key, value)| (key.to_owned(), value.clone())).collect(),
-        );
+        environment.config =
+            Arc::new(config.iter().map(|(key, value)| (key.to_owned(), value.clone())).collect());
         Self {
             service: service.name.clone(),
             revision: artifact.revision(config),
             component: artifact.bytes().clone(),
-            instances: match pool.instances {
-                manifest::Instances::Auto => Instances::Auto,
-                manifest::Instances::Fresh => Instances::Fresh,
-                manifest::Instances::Warm => Instances::Warm,
-            },
+            instances: pool.instances.into(),
+            // What nobody knows is taken for the larger kind.
             language: match service.language {
-                manifest::Language::Python | manifest::Language::JavaScript => {
-                    Language::Interpreted
-                }
-                manifest::Language::Rust | manifest::Language::Other => Language::Compiled,
+                manifest::Language::Python
+                | manifest::Language::JavaScript
+                | manifest::Language::Other => Language::Interpreted,
+                manifest::Language::Rust => Language::Compiled,
             },
             limits: Limits::from(&pool.limits),
+            pools: service
+                .pools()
+                .skip(1)
+                .map(|pool| PoolSettings {
+                    name: pool.name.as_str().into(),
+                    instances: pool.instances.into(),
+                    limits: Limits::from(&pool.limits),
+                })
+                .collect(),
             environment,
+        }
+    }
+}
+
+impl From<manifest::Instances> for Instances {
+    fn from(instances: manifest::Instances) -> Self {
+        match instances {
+            manifest::Instances::Auto => Self::Auto,
+            manifest::Instances::Fresh => Self::Fresh,
+            manifest::Instances::Warm => Self::Warm,
         }
     }
 }

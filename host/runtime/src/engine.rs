@@ -9,7 +9,7 @@ use std::{
 use wasmtime::{Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
 use crate::{
-    config::{Config, Pool, Reset},
+    config::{Config, Reservation, Reset},
     epoch::Clock,
     error::Error,
 };
@@ -71,7 +71,7 @@ impl Engine {
             .max_wasm_stack(GUEST_STACK)
             .async_stack_size(FIBER_STACK)
             .allocation_strategy(InstanceAllocationStrategy::Pooling(pooling(
-                &config.pool,
+                &config.reservation,
                 &reset,
             )));
         let engine = wasmtime::Engine::new(&settings).map_err(Error::engine)?;
@@ -105,23 +105,23 @@ impl Drop for Engine {
     }
 }
 
-fn pooling(pool: &Pool, reset: &ResetStrategy) -> PoolingAllocationConfig {
+fn pooling(reservation: &Reservation, reset: &ResetStrategy) -> PoolingAllocationConfig {
     let mut pooling = PoolingAllocationConfig::new();
     pooling
-        .total_component_instances(pool.instances)
+        .total_component_instances(reservation.instances)
         // Most components have a main module, a shim and a fix-up module.
-        .total_core_instances(pool.instances.saturating_mul(8))
-        .total_memories(pool.instances)
-        .total_tables(pool.instances.saturating_mul(4))
-        .total_stacks(pool.instances)
-        .total_gc_heaps(pool.instances.min(100))
-        .max_memory_size(pool.memory)
-        .max_core_instances_per_component(pool.core_instances_per_component)
-        .max_memories_per_component(pool.memories_per_component)
-        .max_tables_per_component(pool.tables_per_component)
-        .max_memories_per_module(pool.memories_per_component)
-        .max_tables_per_module(pool.tables_per_component)
-        .table_elements(pool.table_elements)
+        .total_core_instances(reservation.instances.saturating_mul(8))
+        .total_memories(reservation.instances)
+        .total_tables(reservation.instances.saturating_mul(4))
+        .total_stacks(reservation.instances)
+        .total_gc_heaps(reservation.instances.min(100))
+        .max_memory_size(reservation.memory)
+        .max_core_instances_per_component(reservation.core_instances_per_component)
+        .max_memories_per_component(reservation.memories_per_component)
+        .max_tables_per_component(reservation.tables_per_component)
+        .max_memories_per_module(reservation.memories_per_component)
+        .max_tables_per_module(reservation.tables_per_component)
+        .table_elements(reservation.table_elements)
         .max_core_instance_size(8 << 20)
         .max_component_instance_size(8 << 20)
         .linear_memory_keep_resident(MEMORY_KEEP_RESIDENT)
@@ -235,7 +235,7 @@ mod tests {
         for reset in [Reset::Auto, Reset::Decommit] {
             let telemetry = airhost_telemetry::Telemetry::discard();
             let mut config = Config::new(crate::CacheKey::new([0; 32]), telemetry);
-            config.pool.instances = 1;
+            config.reservation.instances = 1;
             config.reset = reset;
             let engine = Engine::new(&config).unwrap();
             let wasm = wat::parse_str(module).unwrap();

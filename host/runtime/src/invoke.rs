@@ -12,40 +12,39 @@ use wasmtime::{PoolConcurrencyLimitError, Trap};
 use crate::{
     admission::{self, Place},
     cpu::{CpuLimit, Metered},
-    generation::{Generation, InFlight},
+    generation::{InFlight, LoadedPool, Pool},
     instance::{self, Instance},
     limits::MemoryLimit,
     state::CallState,
 };
 
-/// What a call holds while a guest works on it: the generation, and one of its places.
+/// What a call holds while a guest works on it: the pool, and one of its places.
 pub(crate) struct Admitted {
-    pub(crate) generation: InFlight,
+    pub(crate) pool: InFlight,
     _place: Place,
 }
 
 impl Admitted {
     /// Waits for a place for a request, and bounds its time by the service's limit.
-    pub(crate) async fn new(generation: InFlight, context: &mut CallContext) -> Result<Self> {
-        context.deadline = context.deadline.at_most(generation.loaded.service.limits.wall);
-        Self::for_work(generation, context).await
+    pub(crate) async fn new(pool: InFlight, context: &mut CallContext) -> Result<Self> {
+        context.deadline = context.deadline.at_most(pool.loaded.service.limits.wall);
+        Self::for_work(pool, context).await
     }
 
     /// Waits for a place for work that has a time of its own.
-    pub(crate) async fn for_work(generation: InFlight, context: &CallContext) -> Result<Self> {
-        let service = &generation.loaded.service;
+    pub(crate) async fn for_work(pool: InFlight, context: &CallContext) -> Result<Self> {
+        let service = &pool.loaded.service;
         if context.depth > CallContext::MAX_DEPTH {
             return Err(codes::CALL_DEPTH.error("more than 16 calls are nested in one another"));
         }
-        let place =
-            generation.admission.admit(&service.name, context.depth, context.deadline).await;
+        let place = pool.admission.admit(&service.name, context.depth, context.deadline).await;
         match place {
             Ok(place) => {
-                generation.counters.calls.fetch_add(1, Ordering::Relaxed);
-                Ok(Self { _place: place, generation })
+                pool.counters.calls.fetch_add(1, Ordering::Relaxed);
+                Ok(Self { _place: place, pool })
             }
             Err(error) => {
-                generation.counters.rejected.fetch_add(1, Ordering::Relaxed);
+                pool.counters.rejected.fetch_add(1, Ordering::Relaxed);
                 Err(error)
             }
         }
@@ -58,17 +57,16 @@ impl Admitted {
 /// # Errors
 /// What the instance ended with, as a `guest.*` code, and `deadline.exceeded`.
 pub(crate) async fn run<R>(
-    generation: &Generation,
+    pool: &Pool,
     state: CallState,
     call: impl AsyncFnOnce(&mut Instance) -> wasmtime::Result<R>,
 ) -> Result<R> {
     let deadline = state.context.deadline;
-    let loaded = &generation.loaded;
+    let loaded = &pool.loaded;
     let metrics = &loaded.service.metrics.guest;
     let _busy = Busy::new(metrics);
     let correlation = state.context.correlation.clone();
-    let kept =
-        if loaded.mode.fresh { None } else { generation.warm.take(state.context.tenant.as_ref()) };
+    let kept = if loaded.mode.fresh { None } else { pool.warm.take(state.context.tenant.as_ref()) };
     let work = async {
         let mut instance = match kept {
             Some(mut instance) => {
@@ -76,7 +74,7 @@ pub(crate) async fn run<R>(
                 instance
             }
             None => {
-                generation.counters.instances.fetch_add(1, Ordering::Relaxed);
+                pool.counters.instances.fetch_add(1, Ordering::Relaxed);
                 // A fresh instance takes microseconds; one that is kept may take long to start.
                 let context = &state.context;
                 let starting = (!loaded.mode.fresh).then(|| {
@@ -97,15 +95,15 @@ pub(crate) async fn run<R>(
     match bounded(work, loaded, deadline).await {
         Ok((result, instance)) => {
             if !loaded.mode.fresh
-                && let Some(retired) = generation.warm.give(instance)
+                && let Some(retired) = pool.warm.give(instance)
             {
-                retire(generation, retired).await;
+                retire(pool, retired).await;
             }
             Ok(result)
         }
         Err(error) => {
-            generation.counters.failed.fetch_add(1, Ordering::Relaxed);
-            let error = classify(generation, error);
+            pool.counters.failed.fetch_add(1, Ordering::Relaxed);
+            let error = classify(pool, error);
             metrics.trap(&error.code);
             tracing::warn!(
                 service = %loaded.service.name,
@@ -145,7 +143,7 @@ enum Ended {
 /// The guest's work, metered, sliced, and no longer than the deadline.
 async fn bounded<T>(
     work: impl Future<Output = wasmtime::Result<T>>,
-    loaded: &crate::Loaded,
+    loaded: &LoadedPool,
     deadline: Deadline,
 ) -> std::result::Result<T, Ended> {
     let work = pin!(work);
@@ -156,8 +154,8 @@ async fn bounded<T>(
     }
 }
 
-fn classify(generation: &Generation, ended: Ended) -> Error {
-    let service = &generation.loaded.service;
+fn classify(pool: &Pool, ended: Ended) -> Error {
+    let service = &pool.loaded.service;
     let who = format_args!("{} {}", service.name, service.revision_short);
     let error = match ended {
         Ended::Deadline => {
@@ -189,8 +187,8 @@ fn classify(generation: &Generation, ended: Ended) -> Error {
 }
 
 /// Lets a kept instance say good-bye.
-pub(crate) async fn retire(generation: &Generation, mut instance: Instance) {
-    let loaded = &generation.loaded;
+pub(crate) async fn retire(pool: &Pool, mut instance: Instance) {
+    let loaded = &pool.loaded;
     let Some(indices) = &loaded.exports.lifecycle else { return };
     let deadline = Deadline::after(std::time::Duration::from_secs(1));
     let mut state = CallState::idle();

@@ -56,8 +56,8 @@ mod wasi_http;
 mod work;
 
 pub use cache::CacheBroadcast;
-pub use config::{CacheKey, Config, Pool, Reset};
-pub use deployment::{Deployment, Instances, Language, Mode};
+pub use config::{CacheKey, Config, Reservation, Reset};
+pub use deployment::{Deployment, Instances, Language, Mode, PoolSettings};
 pub use describe::describe;
 pub use engine::ResetStrategy;
 pub use error::Error;
@@ -67,5 +67,5 @@ pub use limits::Limits;
 pub use runtime::{Activation, Runtime};
 pub use service::{ServiceEnvironment, VaultGrant, VerifyToken};
 pub use snapshot::Snapshot;
-pub use status::{ServiceStatus, Status};
+pub use status::{PoolStatus, ServiceStatus, Status};
 pub use subject::{Erasure, SubjectPart};

@@ -31,12 +31,12 @@ use crate::{
     engine::Engine,
     error::Error,
     exports::Exports,
-    generation::{Generation, InFlight, Loaded},
+    generation::{DEFAULT_POOL, Generation, InFlight, Loaded, LoadedPool, Pool},
     invoke, serve,
     service::Service,
     snapshot::{self, Snapshot},
     state::{CallState, State},
-    status::{ServiceStatus, Status},
+    status::{PoolStatus, ServiceStatus, Status},
 };
 
 /// Components whose code stays in memory after they served, for a rollback or a change of
@@ -81,7 +81,7 @@ impl Activation {
     /// Its revision.
     #[must_use]
     pub fn revision(&self) -> Revision {
-        self.0.loaded.service.revision
+        self.0.service().revision
     }
 
     /// Waits until it was replaced and its last call has ended.
@@ -133,6 +133,7 @@ impl Runtime {
             instances,
             language,
             limits,
+            pools,
             environment,
         } = deployment;
         let fault = |code: &'static str, reason: String| Error::Component {
@@ -148,11 +149,11 @@ impl Runtime {
             revision,
             revision_short: revision.short().into(),
             limits,
-            cache: Cache::new(limits.cache),
-            log_rate: LineRate::new(limits.log_lines),
+            cache: Arc::new(Cache::new(limits.cache)),
+            log_rate: Arc::new(LineRate::new(limits.log_lines)),
             background: self.background.clone(),
             share: Share::new(threads, Arc::clone(self.engine.clock()), Arc::clone(&metrics)),
-            metrics,
+            metrics: Arc::clone(&metrics),
             telemetry: self.config.telemetry.clone(),
             environment,
             name: name.clone(),
@@ -170,13 +171,19 @@ impl Runtime {
                 format!("an export is not as in the contract: {error:#}"),
             )
         })?;
-        Ok(Loaded {
+        let loaded = |name: Arc<str>, service, instances| LoadedPool {
+            name,
             service,
-            pre,
-            exports,
+            pre: pre.clone(),
+            exports: exports.clone(),
             mode: Mode::decide(instances, language, self.engine.reset().pagemap_scan),
-            snapshot,
-        })
+        };
+        let more = pools.into_iter().map(|pool| {
+            let share = Share::new(threads, Arc::clone(self.engine.clock()), Arc::clone(&metrics));
+            loaded(pool.name, Arc::new(service.pool(pool.limits, share)), pool.instances)
+        });
+        let more = more.collect();
+        Ok(Loaded { default: loaded(DEFAULT_POOL.into(), service, instances), more, snapshot })
     }
 
     /// The component that instances are made of: the snapshot, where there is an `init`. The same
@@ -244,12 +251,12 @@ impl Runtime {
     /// # Errors
     /// What `ready` answered, or how its instance ended.
     pub async fn probe(&self, loaded: &Loaded) -> Result<()> {
-        let generation = Generation::new(0, loaded.clone());
+        let pool = Pool::new(0, loaded.default.clone());
         let mut state = CallState::idle();
         state.context.deadline = Deadline::after(PROBE);
-        let answer = invoke::run(&generation, state, async |instance| {
+        let answer = invoke::run(&pool, state, async |instance| {
             // Without a life cycle an instance that can be made is ready.
-            let Some(indices) = &loaded.exports.lifecycle else { return Ok(Ok(())) };
+            let Some(indices) = &loaded.default.exports.lifecycle else { return Ok(Ok(())) };
             let exports = indices.load(&mut instance.store, &instance.linked)?;
             exports.pyairtable_service_lifecycle().call_ready(&mut instance.store).await
         })
@@ -260,7 +267,7 @@ impl Runtime {
     /// Lets a revision serve from now on. Calls that the replaced generation is in end there.
     pub fn activate(&self, loaded: Loaded) -> Activation {
         let number = self.generations.fetch_add(1, Ordering::Relaxed) + 1;
-        let name = loaded.service.name.clone();
+        let name = loaded.service().clone();
         let generation = Arc::new(Generation::new(number, loaded));
         let replaced = self.slot(&name).active.swap(Some(Arc::clone(&generation)));
         if let Some(replaced) = replaced {
@@ -332,18 +339,19 @@ impl Runtime {
         draining.push(Arc::clone(&generation));
         drop(draining);
         spawn_named("retire-generation", async move {
-            for instance in generation.warm.drain() {
-                invoke::retire(&generation, instance).await;
-            }
+            // Those that are idle now, and those that calls gave back meanwhile.
+            retire_instances(&generation).await;
             generation.drained().await;
-            for instance in generation.warm.drain() {
-                invoke::retire(&generation, instance).await;
-            }
+            retire_instances(&generation).await;
         });
     }
 
-    /// The generation that a call goes to, wholly.
+    /// The default pool of the generation that a call goes to, wholly.
     pub(crate) fn enter(&self, service: &ServiceName) -> Result<InFlight> {
+        self.enter_pool(service, None)
+    }
+
+    fn enter_pool(&self, service: &ServiceName, pool: Option<&str>) -> Result<InFlight> {
         loop {
             let services = self.services.load();
             let active = services.get(service).map(|slot| slot.active.load());
@@ -356,7 +364,7 @@ impl Runtime {
                 });
             };
             // A generation that retired between the two steps has a successor by now.
-            if let Some(call) = generation.enter() {
+            if let Some(call) = generation.pool(pool).enter() {
                 return Ok(call);
             }
         }
@@ -369,28 +377,43 @@ impl Dispatch for Runtime {
         let Target::Service(service) = &call.target else {
             return Err(codes::CALL_UNKNOWN_HOST.error("the runtime serves services, not hosts"));
         };
-        let generation = self.enter(service)?;
-        serve::serve(generation, call).await
+        let pool = self.enter_pool(service, call.pool.as_deref())?;
+        serve::serve(pool, call).await
+    }
+}
+
+async fn retire_instances(generation: &Generation) {
+    for pool in generation.pools() {
+        for instance in pool.warm.drain() {
+            invoke::retire(pool, instance).await;
+        }
     }
 }
 
 fn service_status(generation: &Generation) -> ServiceStatus {
-    let loaded = &generation.loaded;
-    let counters = &generation.counters;
+    let service = generation.service();
     ServiceStatus {
-        service: loaded.service.name.clone(),
-        revision: loaded.service.revision,
+        service: service.name.clone(),
+        revision: service.revision,
         generation: generation.number,
-        mode: loaded.mode,
-        snapshot: loaded.snapshot.clone(),
-        in_flight: generation.in_flight(),
-        waiting: generation.admission.waiting(),
-        idle_instances: generation.warm.idle(),
+        snapshot: generation.snapshot.clone(),
+        pools: generation.pools().map(|pool| pool_status(pool)).collect(),
+        log_lines_dropped: service.metrics.guest.log_lines_dropped.get(),
+    }
+}
+
+fn pool_status(pool: &Pool) -> PoolStatus {
+    let counters = &pool.counters;
+    PoolStatus {
+        name: Arc::clone(&pool.loaded.name),
+        mode: pool.loaded.mode,
+        in_flight: pool.in_flight(),
+        waiting: pool.admission.waiting(),
+        idle_instances: pool.warm.idle(),
         calls: counters.calls.load(Ordering::Relaxed),
         failed: counters.failed.load(Ordering::Relaxed),
         rejected: counters.rejected.load(Ordering::Relaxed),
         instances: counters.instances.load(Ordering::Relaxed),
-        log_lines_dropped: loaded.service.metrics.guest.log_lines_dropped.get(),
     }
 }
 

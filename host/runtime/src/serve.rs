@@ -20,7 +20,7 @@ use wasmtime::component::Resource;
 use crate::{
     background::Movable,
     bindings::imports::pyairtable::{service::http::Reply, types::http::Response as Whole},
-    generation::{Generation, InFlight},
+    generation::{InFlight, Pool},
     glue::{
         fields, from_guest,
         http::{Incoming, check_status, content_length, response},
@@ -47,15 +47,15 @@ enum End {
 
 /// Answers a request. Its span ends with the head of the response, and that of a proxied call is
 /// below it.
-pub(crate) async fn serve(generation: InFlight, mut call: Call) -> Result<Response> {
-    let span = trace::server(&generation, &call);
+pub(crate) async fn serve(pool: InFlight, mut call: Call) -> Result<Response> {
+    let span = trace::server(&pool, &call);
     call.context.trace = span.context();
     // What comes through a listener is counted there, with all that never gets here.
     let counted = (call.context.caller != Caller::Public).then(|| {
-        let metrics = Arc::clone(&generation.loaded.service.metrics);
+        let metrics = Arc::clone(&pool.loaded.service.metrics);
         (metrics, call.request.method().clone(), Instant::now())
     });
-    let result = answer(generation, call).await;
+    let result = answer(pool, call).await;
     if let Some((metrics, method, began)) = counted {
         let status = match &result {
             Ok(response) => response.status(),
@@ -67,10 +67,10 @@ pub(crate) async fn serve(generation: InFlight, mut call: Call) -> Result<Respon
     result
 }
 
-async fn answer(generation: InFlight, call: Call) -> Result<Response> {
+async fn answer(pool: InFlight, call: Call) -> Result<Response> {
     let Call { request, mut context, .. } = call;
     let (parts, body) = request.into_parts();
-    let limits = &generation.loaded.service.limits;
+    let limits = &pool.loaded.service.limits;
     let announced =
         content_length(&parts.headers).or_else(|| http_body::Body::size_hint(&body).exact());
     if announced.is_some_and(|length| length > limits.body) {
@@ -78,12 +78,12 @@ async fn answer(generation: InFlight, call: Call) -> Result<Response> {
             codes::BODY_TOO_LARGE.error(format!("the body is larger than {} bytes", limits.body))
         );
     }
-    let admitted = Admitted::new(generation, &mut context).await?;
+    let admitted = Admitted::new(pool, &mut context).await?;
     // The URI and the correlation id are shared texts: keeping them copies nothing.
     let (uri, correlation, deadline) =
         (parts.uri.clone(), context.correlation.clone(), context.deadline);
     let problem = |error: &Error| problem_response(error, uri.path(), &correlation);
-    let service = Arc::clone(&admitted.generation.loaded.service);
+    let service = Arc::clone(&admitted.pool.loaded.service);
     let (body, running) = match idempotent::decide(&service, &context, &parts, body).await {
         Ok(Decision::Plain(body)) => (body, None),
         Ok(Decision::Run(body, running)) => (body, Some(running)),
@@ -218,12 +218,12 @@ impl http_body::Body for Guarded {
 }
 
 async fn handle(admitted: Admitted, state: CallState) -> Result<End> {
-    let generation: &Generation = &admitted.generation;
-    let exports = &generation.loaded.exports;
+    let pool: &Pool = &admitted.pool;
+    let exports = &pool.loaded.exports;
     let Some(indices) = &exports.handler else {
-        return foreign(generation, state).await;
+        return foreign(pool, state).await;
     };
-    invoke::run(generation, state, async |instance| {
+    invoke::run(pool, state, async |instance| {
         let store = &mut instance.store;
         let number = store.data().call.number;
         let exports = indices.load(&mut *store, &instance.linked)?;
@@ -235,7 +235,7 @@ async fn handle(admitted: Admitted, state: CallState) -> Result<End> {
         Ok(match reply {
             Ok(Reply::Whole(reply)) => {
                 let stored = state.call.answer_stored;
-                let service = &generation.loaded.service;
+                let service = &pool.loaded.service;
                 whole(reply, service.limits.output)
                     .inspect_err(|error| service.metrics.guest.trap(&error.code))
                     .map(|response| End::Response { response, stored })
@@ -267,15 +267,15 @@ async fn handle(admitted: Admitted, state: CallState) -> Result<End> {
 }
 
 /// A request to a component that knows nothing of the platform.
-async fn foreign(generation: &Generation, mut state: CallState) -> Result<End> {
-    let Some(indices) = &generation.loaded.exports.wasi_http else {
+async fn foreign(pool: &Pool, mut state: CallState) -> Result<End> {
+    let Some(indices) = &pool.loaded.exports.wasi_http else {
         return Err(codes::GUEST_NO_EXPORT.error("the component exports no HTTP handler"));
     };
     let Some(respond) = state.handling.as_mut().and_then(|handling| handling.respond.take()) else {
         return Err(codes::INTERNAL.error("nobody waits for the response"));
     };
-    invoke::run(generation, state, async |instance| {
-        wasi_http::handle(generation, indices, instance, respond).await
+    invoke::run(pool, state, async |instance| {
+        wasi_http::handle(pool, indices, instance, respond).await
     })
     .await?;
     Ok(End::Streamed)

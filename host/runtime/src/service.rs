@@ -90,7 +90,8 @@ impl ServiceEnvironment {
     }
 }
 
-/// What all instances of a generation share.
+/// What all instances of one pool share. What is the service's as a whole is the same in all of
+/// its pools.
 pub(crate) struct Service {
     pub(crate) name: ServiceName,
     pub(crate) identity: SpiffeId,
@@ -99,8 +100,8 @@ pub(crate) struct Service {
     pub(crate) revision_short: Arc<str>,
     pub(crate) limits: Limits,
     pub(crate) environment: ServiceEnvironment,
-    pub(crate) cache: Cache,
-    pub(crate) log_rate: LineRate,
+    pub(crate) cache: Arc<Cache>,
+    pub(crate) log_rate: Arc<LineRate>,
     pub(crate) telemetry: Telemetry,
     pub(crate) metrics: Arc<ServiceMetrics>,
     pub(crate) share: Share,
@@ -108,6 +109,24 @@ pub(crate) struct Service {
 }
 
 impl Service {
+    /// The same service as instances of another pool see it.
+    pub(crate) fn pool(&self, limits: Limits, share: Share) -> Self {
+        Self {
+            name: self.name.clone(),
+            identity: self.identity.clone(),
+            revision: self.revision,
+            revision_short: Arc::clone(&self.revision_short),
+            limits,
+            environment: self.environment.clone(),
+            cache: Arc::clone(&self.cache),
+            log_rate: Arc::clone(&self.log_rate),
+            telemetry: self.telemetry.clone(),
+            metrics: Arc::clone(&self.metrics),
+            share,
+            background: self.background.clone(),
+        }
+    }
+
     /// A call's work, which moves to the background when it computes for long, or begins there.
     pub(crate) fn movable<T, F>(&self, work: F) -> Movable<T>
     where

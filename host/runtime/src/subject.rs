@@ -92,17 +92,17 @@ impl Runtime {
             std::result::Result<R, crate::bindings::imports::pyairtable::types::errors::Error>,
         >,
     ) -> Result<R> {
-        let generation = self.enter(service)?;
-        let deadline = Deadline::after(generation.loaded.service.limits.wall);
+        let pool = self.enter(service)?;
+        let deadline = Deadline::after(pool.loaded.service.limits.wall);
         let mut context = CallContext::root(Caller::Host, deadline);
         context.tenant = Some(tenant.clone());
-        let admitted = Admitted::new(generation, &mut context).await?;
-        let generation = &*admitted.generation;
-        let Some(indices) = &generation.loaded.exports.subject else {
+        let admitted = Admitted::new(pool, &mut context).await?;
+        let pool = &*admitted.pool;
+        let Some(indices) = &pool.loaded.exports.subject else {
             return Err(codes::GUEST_NO_EXPORT
                 .error(format!("{service} does not export `pyairtable:service/subject-data`")));
         };
-        invoke::run(generation, CallState::new(context, None), async |instance| {
+        invoke::run(pool, CallState::new(context, None), async |instance| {
             let exports = indices.load(&mut instance.store, &instance.linked)?;
             call(exports.pyairtable_service_subject_data(), instance).await
         })

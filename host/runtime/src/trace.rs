@@ -8,46 +8,53 @@ use airhost_core::{Call, CallContext, CorrelationId, Response, Result, TraceCont
 use airhost_telemetry::trace::{ActiveSpan, Kind, Status};
 use http::Method;
 
-use crate::{generation::Generation, service::Service, state::State};
+use crate::{
+    generation::{DEFAULT_POOL, Pool},
+    service::Service,
+    state::State,
+};
 
-/// The span of a request that the generation serves.
-pub(crate) fn server(generation: &Generation, call: &Call) -> ActiveSpan {
+/// The span of a request that the pool serves.
+pub(crate) fn server(pool: &Pool, call: &Call) -> ActiveSpan {
     let context = &call.context;
     let name = method(call.request.method());
-    let mut span = work(generation, Kind::Server, name, &context.trace, &context.correlation);
+    let mut span = work(pool, Kind::Server, name, &context.trace, &context.correlation);
     if let Some(route) = &context.route {
         span.set("route", Arc::clone(&route.name));
     }
     span
 }
 
-/// The span of something that the generation does.
+/// The span of something that the pool does.
 pub(crate) fn work(
-    generation: &Generation,
+    pool: &Pool,
     kind: Kind,
     name: impl Into<Cow<'static, str>>,
     parent: &TraceContext,
     correlation: &CorrelationId,
 ) -> ActiveSpan {
-    let traces = &generation.loaded.service.telemetry.traces;
-    described(traces.child(kind, name, parent, correlation), generation)
+    let traces = &pool.loaded.service.telemetry.traces;
+    described(traces.child(kind, name, parent, correlation), pool)
 }
 
 /// The span of a tick: with it a trace begins, which the context names already.
-pub(crate) fn tick(generation: &Generation, name: &str, context: &CallContext) -> ActiveSpan {
-    let traces = &generation.loaded.service.telemetry.traces;
+pub(crate) fn tick(pool: &Pool, name: &str, context: &CallContext) -> ActiveSpan {
+    let traces = &pool.loaded.service.telemetry.traces;
     let (trace, correlation) = (&context.trace, &context.correlation);
     let span = traces.span(Kind::Tick, name.to_owned(), trace, [0; 8], correlation);
-    described(span, generation)
+    described(span, pool)
 }
 
 /// Says who does it, and how.
-fn described(span: ActiveSpan, generation: &Generation) -> ActiveSpan {
-    let service = &generation.loaded.service;
+fn described(span: ActiveSpan, pool: &Pool) -> ActiveSpan {
+    let service = &pool.loaded.service;
     let mut span = span.service(&service.name);
     span.set("revision", Arc::clone(&service.revision_short));
-    span.set("generation", i64::try_from(generation.number).unwrap_or(i64::MAX));
-    span.set("instance", if generation.loaded.mode.fresh { "fresh" } else { "warm" });
+    span.set("generation", i64::try_from(pool.generation).unwrap_or(i64::MAX));
+    if &*pool.loaded.name != DEFAULT_POOL {
+        span.set("pool", pool.loaded.name.to_string());
+    }
+    span.set("instance", if pool.loaded.mode.fresh { "fresh" } else { "warm" });
     span
 }
 

@@ -27,7 +27,7 @@ use wasmtime_wasi_http::{
 };
 
 use crate::{
-    generation::Generation,
+    generation::Pool,
     glue::{client, http::Incoming},
     instance::Instance,
     service::Service,
@@ -102,7 +102,7 @@ impl Hooks {
                 )
             }
         });
-        Ok(Call { target, request, context, attrs: Vec::new() })
+        Ok(Call { target, request, context, attrs: Vec::new(), pool: None })
     }
 }
 
@@ -145,13 +145,13 @@ impl WasiHttpView for State {
 
 /// Calls the handler. What it answers goes through `respond`, as soon as it answers.
 pub(crate) async fn handle(
-    generation: &Generation,
+    pool: &Pool,
     indices: &ProxyIndices,
     instance: &mut Instance,
     respond: oneshot::Sender<Response>,
 ) -> wasmtime::Result<()> {
     let store = &mut instance.store;
-    let limits = &generation.loaded.service.limits;
+    let limits = &pool.loaded.service.limits;
     let (body_limit, output_limit) = (limits.body, limits.stream_output);
     let state = store.data_mut();
     let Some(handling) = state.call.handling.take() else {

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 
 use crate::{
     bindings::consumer::exports::pyairtable::events::consumer as wit,
-    generation::Generation,
+    generation::Pool,
     glue::{from_guest, jobs::Job, sql::Transaction},
     invoke::{self, Admitted},
     runtime::Runtime,
@@ -19,9 +19,9 @@ use crate::{
     trace,
 };
 
-fn no_export(generation: &Generation, interface: &str) -> airhost_core::Error {
+fn no_export(pool: &Pool, interface: &str) -> airhost_core::Error {
     codes::GUEST_NO_EXPORT
-        .error(format!("{} does not export `{interface}`", generation.loaded.service.name))
+        .error(format!("{} does not export `{interface}`", pool.loaded.service.name))
 }
 
 #[async_trait]
@@ -33,12 +33,12 @@ impl Deliver for Runtime {
         tx: Option<Arc<dyn airhost_storage::sql::Transaction>>,
     ) -> Result<Vec<Outcome>> {
         let Some(first) = batch.first() else { return Ok(Vec::new()) };
-        let generation = self.enter(service)?;
+        let pool = self.enter(service)?;
         let mut context =
-            CallContext::root(Caller::Host, Deadline::after(generation.loaded.service.limits.wall));
+            CallContext::root(Caller::Host, Deadline::after(pool.loaded.service.limits.wall));
         context.correlation = first.event.correlation.clone();
         let (topic, trace) = (first.event.topic.clone(), first.event.trace);
-        let mut span = trace::work(&generation, Kind::Consume, topic, &trace, &context.correlation);
+        let mut span = trace::work(&pool, Kind::Consume, topic, &trace, &context.correlation);
         span.set("events", i64::try_from(batch.len()).unwrap_or(i64::MAX));
         context.trace = span.context();
         // A batch of one tenant has that tenant; what is mixed has none.
@@ -46,12 +46,12 @@ impl Deliver for Runtime {
         if batch.iter().all(|delivery| delivery.event.tenant == *tenant) {
             context.tenant = tenant.clone();
         }
-        let (running, service) = (Arc::clone(&generation.loaded.service), service.clone());
+        let (running, service) = (Arc::clone(&pool.loaded.service), service.clone());
         let work = running.movable(async move {
-            let admitted = Admitted::new(generation, &mut context).await?;
-            let generation = &*admitted.generation;
-            let Some(indices) = &generation.loaded.exports.consumer else {
-                return Err(no_export(generation, "pyairtable:events/consumer"));
+            let admitted = Admitted::new(pool, &mut context).await?;
+            let pool = &*admitted.pool;
+            let Some(indices) = &pool.loaded.exports.consumer else {
+                return Err(no_export(pool, "pyairtable:events/consumer"));
             };
             let count = batch.len();
             let deliveries: Vec<_> = batch.iter().map(delivery).collect();
@@ -60,7 +60,7 @@ impl Deliver for Runtime {
                 state.transactions = 1;
                 state.open_writes = usize::from(tx.access() == Access::Write);
             }
-            let outcomes = invoke::run(generation, state, async |instance| {
+            let outcomes = invoke::run(pool, state, async |instance| {
                 let store = &mut instance.store;
                 let exports = indices.load(&mut *store, &instance.linked)?;
                 let consumer = exports.pyairtable_events_consumer();
@@ -116,25 +116,25 @@ fn delivery(delivery: &Delivery) -> wit::Delivery {
 #[async_trait]
 impl RunJob for Runtime {
     async fn run(&self, service: &ServiceName, job: Arc<RunningJob>) -> Result<Vec<u8>> {
-        let generation = self.enter(service)?;
+        let pool = self.enter(service)?;
         let mut context = CallContext::root(Caller::Host, job.deadline);
         context.correlation = job.correlation.clone();
         context.tenant = job.tenant.clone();
         // The actor is named for the log and for events; it proves nothing and grants nothing.
         context.principal = actor(&job);
         let kind = job.kind.clone();
-        let mut span = trace::work(&generation, Kind::Job, kind, &job.trace, &context.correlation);
+        let mut span = trace::work(&pool, Kind::Job, kind, &job.trace, &context.correlation);
         span.set("attempt", i64::from(job.attempt));
         context.trace = span.context();
-        let running = Arc::clone(&generation.loaded.service);
+        let running = Arc::clone(&pool.loaded.service);
         let work = running.movable(async move {
             // A job has its own time, longer than a request's.
-            let admitted = Admitted::for_work(generation, &context).await?;
-            let generation = &*admitted.generation;
-            let Some(indices) = &generation.loaded.exports.job else {
-                return Err(no_export(generation, "pyairtable:service/job-handler"));
+            let admitted = Admitted::for_work(pool, &context).await?;
+            let pool = &*admitted.pool;
+            let Some(indices) = &pool.loaded.exports.job else {
+                return Err(no_export(pool, "pyairtable:service/job-handler"));
             };
-            invoke::run(generation, CallState::new(context, None), async |instance| {
+            invoke::run(pool, CallState::new(context, None), async |instance| {
                 let store = &mut instance.store;
                 let handle = store.data_mut().push(Job(job))?;
                 let exports = indices.load(&mut *store, &instance.linked)?;
@@ -164,18 +164,18 @@ fn actor(job: &RunningJob) -> Option<Arc<Principal>> {
 #[async_trait]
 impl Tick for Runtime {
     async fn tick(&self, service: &ServiceName, name: &str, due_micros: i64) -> Result<()> {
-        let generation = self.enter(service)?;
+        let pool = self.enter(service)?;
         let mut context =
-            CallContext::root(Caller::Host, Deadline::after(generation.loaded.service.limits.wall));
-        let span = trace::tick(&generation, name, &context);
-        let (running, name) = (Arc::clone(&generation.loaded.service), name.to_owned());
+            CallContext::root(Caller::Host, Deadline::after(pool.loaded.service.limits.wall));
+        let span = trace::tick(&pool, name, &context);
+        let (running, name) = (Arc::clone(&pool.loaded.service), name.to_owned());
         let work = running.movable(async move {
-            let admitted = Admitted::new(generation, &mut context).await?;
-            let generation = &*admitted.generation;
-            let Some(indices) = &generation.loaded.exports.tick else {
-                return Err(no_export(generation, "pyairtable:service/tick-handler"));
+            let admitted = Admitted::new(pool, &mut context).await?;
+            let pool = &*admitted.pool;
+            let Some(indices) = &pool.loaded.exports.tick else {
+                return Err(no_export(pool, "pyairtable:service/tick-handler"));
             };
-            invoke::run(generation, CallState::new(context, None), async |instance| {
+            invoke::run(pool, CallState::new(context, None), async |instance| {
                 let exports = indices.load(&mut instance.store, &instance.linked)?;
                 exports
                     .pyairtable_service_tick_handler()

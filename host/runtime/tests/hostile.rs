@@ -90,7 +90,7 @@ async fn an_endless_body_ends_with_its_reader_and_with_its_limit() {
     for _ in 0..10 {
         assert!(!reader.read(1 << 20).await.unwrap().is_empty());
     }
-    assert_eq!(host.runtime.status().services[0].in_flight, 1);
+    assert_eq!(host.runtime.status().services[0].pools[0].in_flight, 1);
     // The reader goes, and the guest with it.
     drop(reader);
     host.runtime.deactivate(&support::service("hostile")).unwrap();
@@ -164,10 +164,10 @@ async fn a_caller_that_leaves_cancels_the_guest() {
         let host = host.clone();
         async move { host.send(call("hostile", "GET", "/sleep", Body::Empty)).await }
     });
-    while host.runtime.status().services[0].in_flight == 0 {
+    while host.runtime.status().services[0].pools[0].in_flight == 0 {
         tokio::task::yield_now().await;
     }
     waiting.abort();
     waiting.await.unwrap_err();
-    assert_eq!(host.runtime.status().services[0].in_flight, 0);
+    assert_eq!(host.runtime.status().services[0].pools[0].in_flight, 0);
 }

@@ -49,7 +49,8 @@ async fn a_guest_answers_what_it_was_asked() {
     assert_eq!(status.services.len(), 1);
     assert_eq!(status.services[0].generation, 3);
     assert_eq!(status.services[0].snapshot, Snapshot::NotWanted);
-    assert_eq!((status.services[0].calls, status.services[0].idle_instances), (1, 1));
+    let pool = &status.services[0].pools[0];
+    assert_eq!((pool.calls, pool.idle_instances), (1, 1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

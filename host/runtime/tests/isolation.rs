@@ -41,7 +41,7 @@ async fn a_fresh_instance_finds_nothing_of_others() {
     for (reset, rounds) in [(Reset::Auto, 4_000), (Reset::Decommit, 1_000)] {
         // Few slots, so that each is used again at once, by this service or another.
         let mut config = config();
-        config.pool.instances = 4;
+        config.reservation.instances = 4;
         config.reset = reset;
         let host = Host::with(config);
         deploy(&host, Instances::Fresh).await;

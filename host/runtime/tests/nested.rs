@@ -120,7 +120,7 @@ async fn what_does_not_fit_the_queue_is_told_to_come_back() {
             tokio::spawn(async move { host.send(call("a", "GET", "/slow/", Body::Empty)).await })
         })
         .collect();
-    while host.runtime.status().services[0].waiting < 2 {
+    while host.runtime.status().services[0].pools[0].waiting < 2 {
         tokio::task::yield_now().await;
     }
     let error = host.send(call("a", "GET", "/slow/", Body::Empty)).await.unwrap_err();
@@ -130,5 +130,5 @@ async fn what_does_not_fit_the_queue_is_told_to_come_back() {
     for call in calls {
         assert_eq!(call.await.unwrap().unwrap().status, 200);
     }
-    assert_eq!(host.runtime.status().services[0].rejected, 1);
+    assert_eq!(host.runtime.status().services[0].pools[0].rejected, 1);
 }

@@ -131,7 +131,7 @@ async fn a_proxied_request_is_moved_after_the_instance_is_gone() {
             assert_eq!(call.request.headers()["x-sent"], "1");
             assert_eq!(call.context.depth, 1);
             let runtime = runtime.upgrade().unwrap();
-            assert_eq!(runtime.status().services[0].in_flight, 0, "the instance is gone");
+            assert_eq!(runtime.status().services[0].pools[0].in_flight, 0, "the instance is gone");
             // The body comes back as it goes in, without being read in between.
             let mut response = Response::new(call.request.into_body());
             *response.status_mut() = http::StatusCode::ACCEPTED;

@@ -83,7 +83,7 @@ async fn what_runs_on_the_old_one_ends_there() {
         let host = host.clone();
         async move { host.send(call("a", "GET", "/slow/", Body::Empty)).await }
     });
-    while host.runtime.status().services[0].in_flight == 0 {
+    while host.runtime.status().services[0].pools[0].in_flight == 0 {
         tokio::task::yield_now().await;
     }
     host.deploy("a", "echo").await;
@@ -110,7 +110,7 @@ async fn a_drain_takes_no_more_and_waits_for_the_rest() {
         let host = host.clone();
         async move { host.send(call("a", "GET", "/slow/", Body::Empty)).await }
     });
-    while host.runtime.status().services[0].in_flight == 0 {
+    while host.runtime.status().services[0].pools[0].in_flight == 0 {
         tokio::task::yield_now().await;
     }
     assert_eq!(host.runtime.drain(Deadline::after(Duration::from_millis(20))).await, 1);

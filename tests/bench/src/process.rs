@@ -36,12 +36,12 @@ impl Server {
         Self::spawn(Command::new(program), words).await
     }
 
-    /// The same, with a tenth of the weight of other processes where they want the same processor
-    /// (niceness 10).
-    pub(crate) async fn start_behind(words: &[&str]) -> Result<Self> {
+    /// The same, with less weight than other processes where they want the same processor: a tenth
+    /// at niceness 10, a seventieth at 19 (`sched(7)`).
+    pub(crate) async fn start_behind(niceness: u8, words: &[&str]) -> Result<Self> {
         let program = std::env::current_exe().context("this program's own file is not known")?;
         let mut command = Command::new("nice");
-        command.args(["-n", "10"]).arg(program);
+        command.args(["-n", &niceness.to_string()]).arg(program);
         Self::spawn(command, words).await
     }
 

@@ -1,6 +1,7 @@
 //! What this program serves as, in a process of its own.
 
 mod attackers;
+mod busy;
 mod native;
 mod node;
 
@@ -43,6 +44,8 @@ pub(crate) enum Role {
         /// The hostile service.
         address: SocketAddr,
     },
+    /// Threads that compute nothing, one for each processor.
+    Busy,
 }
 
 pub(crate) async fn serve(role: Role) -> Result<()> {
@@ -50,6 +53,7 @@ pub(crate) async fn serve(role: Role) -> Result<()> {
         Role::Node { components, state, ports } => node::serve(&components, state, ports).await,
         Role::Native { keys, certificate } => native::serve(keys.as_deref(), &certificate).await,
         Role::Attackers { address } => attackers::attack(address).await,
+        Role::Busy => busy::compute().await,
     }
 }
 

@@ -146,6 +146,7 @@ async fn get(source: &dyn Dispatch) -> Result<KeySet> {
         request,
         context: CallContext::root(Caller::Host, deadline),
         attrs: Vec::new(),
+        pool: None,
     };
     let read = async {
         let response = source

@@ -67,6 +67,7 @@ pub(crate) async fn answer(
                 request: Request::from_parts(parts, body),
                 context,
                 attrs: Vec::new(),
+                pool: None,
             };
             port.dispatch.dispatch(call).await
         }

@@ -118,7 +118,7 @@ impl State {
                 None => return Err(invalid("body: there is no request that is handled, so it")),
             },
         };
-        Ok(Call { target, request, context, attrs: outgoing.attrs })
+        Ok(Call { target, request, context, attrs: outgoing.attrs, pool: None })
     }
 
     fn begin(&mut self, call: Call) -> Answer<Pending> {

@@ -19,8 +19,8 @@ use airhost_core::{
     Result, Revision, ServiceName, Target, Tenant, codes,
 };
 use airhost_runtime::{
-    Activation, CacheKey, Config, Deployment, Instances, Language, Limits, Loaded, Pool, Runtime,
-    ServiceEnvironment,
+    Activation, CacheKey, Config, Deployment, Instances, Language, Limits, Loaded, Reservation,
+    Runtime, ServiceEnvironment,
 };
 use airhost_telemetry::Telemetry;
 use async_trait::async_trait;
@@ -60,7 +60,7 @@ pub struct Host {
 
 pub fn config() -> Config {
     Config {
-        pool: Pool { instances: 300, ..Pool::default() },
+        reservation: Reservation { instances: 300, ..Reservation::default() },
         ..Config::new(CacheKey::new([7; 32]), Telemetry::discard())
     }
 }
@@ -96,6 +96,7 @@ impl Host {
             instances: Instances::Auto,
             language: Language::Compiled,
             limits: Limits::default(),
+            pools: Vec::new(),
             environment: ServiceEnvironment::new(self.outbound.clone()),
         }
     }
@@ -171,6 +172,7 @@ pub fn call(name: &str, method: &str, path: &str, body: Body) -> Call {
         request,
         context: CallContext::root(Caller::Public, Deadline::after(Duration::from_secs(30))),
         attrs: Vec::new(),
+        pool: None,
     }
 }
 

@@ -80,7 +80,7 @@ impl Fixture {
         let mut request = Request::default();
         *request.uri_mut() = url.parse().unwrap();
         let attrs = attrs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-        Call { target: Target::External, request, context, attrs }
+        Call { target: Target::External, request, context, attrs, pool: None }
     }
 }
 
