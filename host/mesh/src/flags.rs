@@ -4,13 +4,17 @@ use airhost_telemetry::ResponseFlag;
 /// The detail (`flag` = `CB`) that tells an open breaker from a refused connection.
 pub(crate) const BREAKER_ATTR: (&str, &str) = ("flag", "CB");
 
+/// Whether an error is that of an open breaker.
+pub(crate) fn is_breaker_open(error: &Error) -> bool {
+    let is_flag = |(name, value): &(String, String)| (&**name, &**value) == BREAKER_ATTR;
+    codes::CALL_UNREACHABLE.is(error) && error.attrs.iter().any(is_flag)
+}
+
 /// The response flag that an error of the host stands for.
 #[must_use]
 pub fn response_flag(error: &Error) -> ResponseFlag {
     let is = |rows: &[&codes::Code]| rows.iter().any(|row| row.is(error));
-    let open =
-        || error.attrs.iter().any(|(name, value)| (name.as_str(), value.as_str()) == BREAKER_ATTR);
-    if is(&[&codes::CALL_UNREACHABLE]) && open() {
+    if is_breaker_open(error) {
         ResponseFlag::BreakerOpen
     } else if is(&[&codes::CALL_UNREACHABLE, &codes::CALL_UNKNOWN_HOST]) {
         ResponseFlag::ConnectFailure

@@ -10,6 +10,7 @@
 //! read ahead of its receiver, but for small ones within a bounded budget; every wait has a limit.
 
 mod deadline;
+pub mod destination;
 mod flags;
 mod gateway;
 mod headers;
@@ -23,7 +24,10 @@ mod upgrade;
 pub use flags::response_flag;
 pub use gateway::{Auth, Gateway, GatewayError, Route, RouteTable};
 pub use listener::{Drained, Listener, ListenerConfig, MinRate, PortSettings};
-pub use outbound::{BreakerConfig, InjectSecrets, Mesh, OutboundConfig, Roots, RootsError};
+pub use outbound::{
+    BreakerState, BreakerStatus, Breakers, InjectSecrets, Mesh, ObserveBreaker, OutboundConfig,
+    Pass, Roots, RootsError, Transition, Verdict,
+};
 pub use outcome::Outcome;
 pub use service_routes::{HostPaths, Report, ServiceFacts, ServiceRoutes};
 pub use surface::Surface;

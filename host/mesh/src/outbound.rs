@@ -19,6 +19,7 @@ use airhost_core::{
     codes,
 };
 use airhost_manifest::{Injection, Manifest, Scheme};
+use airhost_policy::traffic::CircuitBreakerSettings;
 use airhost_telemetry::{
     ResponseFlag, Telemetry,
     metrics::EdgeMetrics,
@@ -32,11 +33,10 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 pub use self::{
-    breaker::BreakerConfig,
+    breaker::{BreakerState, BreakerStatus, Breakers, ObserveBreaker, Pass, Transition, Verdict},
     client::{Roots, RootsError},
 };
 use self::{
-    breaker::{Breakers, Pass, Verdict},
     client::{Outside, Way},
     grants::{Grants, InsideGrant, OutsideGrant, pace_keys},
     retry_after::retry_after,
@@ -73,7 +73,7 @@ pub struct OutboundConfig {
     /// Whose TLS certificates are believed.
     pub roots: Roots,
     /// When breakers open.
-    pub breaker: BreakerConfig,
+    pub breaker: Arc<CircuitBreakerSettings>,
     /// Hosts that are somewhere else: `api.airtable.com` at `http://127.0.0.1:9000` while
     /// developing. Grants, paces and secrets are those of the host that was named; the place may
     /// be a private address.
@@ -86,7 +86,7 @@ impl Default for OutboundConfig {
             connect_timeout: Duration::from_secs(5),
             in_flight: 512,
             roots: Roots::default(),
-            breaker: BreakerConfig::default(),
+            breaker: Arc::default(),
             overrides: HashMap::new(),
         }
     }
@@ -125,7 +125,7 @@ impl Mesh {
             grants: ArcSwap::default(),
             updating: Mutex::new(()),
             outside: Outside::new(&config.roots, config.connect_timeout)?,
-            breakers: Breakers::new(config.breaker),
+            breakers: Breakers::new(None),
             injector,
             config,
             telemetry: telemetry.clone(),
@@ -294,7 +294,7 @@ impl Mesh {
                 error.retry_after(paced.retry_after)
             })?);
         }
-        let pass = self.breakers.admit(breaker).map_err(open)?;
+        let pass = self.breakers.admit(breaker, &self.config.breaker).map_err(open)?;
         prepare(&mut call, place);
         self.inject(&mut call, caller, place, grant).await?;
         if let Some(base) = moved {
@@ -303,7 +303,8 @@ impl Mesh {
         let way = Way { private, deadline: call.context.deadline };
         let result = self.outside.send(call.request, way, permit).await;
         drop(turn);
-        judge(pass, &result);
+        // A pass that is dropped instead (the caller left) counts for nothing.
+        pass.judge(&result);
         if let (Some(pacer), Ok(response)) = (&grant.pacer, &result)
             && response.status() == StatusCode::TOO_MANY_REQUESTS
         {
@@ -463,28 +464,6 @@ fn open(left: Duration) -> Error {
         .error("the circuit breaker of the host is open")
         .with(name, value)
         .retry_after(left)
-}
-
-fn judge(pass: Pass<BreakerKey>, result: &Result<Response>) {
-    let verdict = match result {
-        Ok(response) if response.status().is_server_error() => Verdict::Failure,
-        Ok(_) => Verdict::Success,
-        Err(error) if is_of_the_host(error) => Verdict::Failure,
-        Err(_) => Verdict::Unknown,
-    };
-    // A pass that is dropped instead (the caller left) counts for nothing.
-    pass.record(verdict);
-}
-
-fn is_of_the_host(error: &Error) -> bool {
-    [
-        &codes::CALL_UNREACHABLE,
-        &codes::CALL_RESET,
-        &codes::CALL_UNKNOWN_HOST,
-        &codes::DEADLINE_EXCEEDED,
-    ]
-    .iter()
-    .any(|code| code.is(error))
 }
 
 /// The connection's own fields stay at the connection, but for a switch of protocols, which the

@@ -1,240 +1,401 @@
 //! Circuit breakers: after some failures in a row, calls are refused at once for a while, then
-//! one is let through to try.
+//! some are let through to try (`CircuitBreaker`, `airhost.dev/v1`).
 
-use std::{collections::HashMap, hash::Hash, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt,
+    hash::Hash,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
+use airhost_core::{Error, Response, Result, codes};
+use airhost_policy::traffic::{CircuitBreakerSettings, Failures};
 use parking_lot::Mutex;
 use tokio::time::Instant;
+
+use crate::flags::is_breaker_open;
 
 /// Keys that are remembered at once; only failing ones are.
 const MAX_KEYS: usize = 10_000;
 
-/// When a breaker opens and closes.
+/// How a call went, as far as the breaker cares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BreakerConfig {
-    /// Failures in a row that open it. 5.
-    pub failure_threshold: u32,
-    /// How long it stays open. 30 s.
-    pub recovery_timeout: Duration,
-    /// Calls that are let through at once to try. 1.
-    pub half_open_requests: u32,
+pub enum Verdict {
+    /// It was answered, and not with what counts as a failure.
+    Success,
+    /// It failed in one of the ways that count.
+    Failure,
+    /// Nothing was learnt: the caller left, the call was refused before it got there, or it failed
+    /// in a way that does not count.
+    Unknown,
 }
 
-impl Default for BreakerConfig {
-    fn default() -> Self {
-        Self {
-            failure_threshold: 5,
-            recovery_timeout: Duration::from_secs(30),
-            half_open_requests: 1,
+impl Verdict {
+    /// What an answer or error is, by what a policy counts as a failure.
+    #[must_use]
+    pub fn of(result: &Result<Response>, failures: &Failures) -> Self {
+        let error = match result {
+            Ok(response) => {
+                let status = response.status();
+                let failed = (failures.server_error && status.is_server_error())
+                    || failures.statuses.contains(&status);
+                return if failed { Self::Failure } else { Self::Success };
+            }
+            Err(error) => error,
+        };
+        let counts = match error {
+            // Another breaker's word is not the host's.
+            error if is_breaker_open(error) => false,
+            error if is_connect(error) => failures.connect,
+            error => failures.timeout && codes::DEADLINE_EXCEEDED.is(error),
+        };
+        if counts { Self::Failure } else { Self::Unknown }
+    }
+}
+
+/// No connection, or it was lost before the answer.
+fn is_connect(error: &Error) -> bool {
+    [&codes::CALL_UNREACHABLE, &codes::CALL_RESET, &codes::CALL_UNKNOWN_HOST]
+        .iter()
+        .any(|code| code.is(error))
+}
+
+/// What a breaker does with calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BreakerState {
+    /// It lets them through.
+    Closed,
+    /// It refuses them.
+    Open,
+    /// It lets some through to try, and refuses the others.
+    HalfOpen,
+}
+
+impl BreakerState {
+    /// The name in logs, metrics and `mesh status`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half-open",
         }
     }
 }
 
-/// How a call went, as far as the breaker cares.
+/// A breaker went from one state to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// It was answered, with less than 500.
-    Success,
-    /// No connection, no answer in time, or 5xx.
-    Failure,
-    /// Nothing was learnt: the caller left, or was refused before it got there.
-    Unknown,
+pub struct Transition {
+    /// The state before.
+    pub from: BreakerState,
+    /// The state now.
+    pub to: BreakerState,
+    /// Failures in a row that have led there.
+    pub failures: u32,
+}
+
+/// A breaker that is not idle, at a moment. Those that are not listed are closed and have seen no
+/// failure of late.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BreakerStatus<K> {
+    /// Whose it is.
+    pub key: K,
+    /// What it does. One whose time is over is open until the next call finds that out.
+    pub state: BreakerState,
+    /// How long it has done so.
+    pub since: Duration,
+    /// Failures in a row, up to the one that opened it.
+    pub failures: u32,
+    /// Calls that try whether it can be closed.
+    pub trials: u32,
+    /// How long it stays open still; zero if it is not.
+    pub open_for: Duration,
 }
 
 /// The state machine of one key. Time comes from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    Closed { failures: u32 },
+    Closed,
     Open { until: Instant },
     HalfOpen { trying: u32 },
 }
 
-impl State {
-    const FRESH: Self = Self::Closed { failures: 0 };
+#[derive(Clone, Copy, Debug)]
+struct Breaker {
+    state: State,
+    since: Instant,
+    failures: u32,
+    /// Which of all times that a breaker was half-open it is: a trial of an earlier one says
+    /// nothing in a later one.
+    round: u64,
+}
 
-    /// Lets a call through, or says how long not. The answer is whether the call is a trial.
-    fn admit(&mut self, config: &BreakerConfig, now: Instant) -> Result<bool, Duration> {
-        match self {
-            Self::Closed { .. } => Ok(false),
-            Self::Open { until } if now < *until => Err(*until - now),
-            Self::Open { .. } => {
-                *self = Self::HalfOpen { trying: 1 };
-                Ok(true)
+impl Breaker {
+    fn new(now: Instant) -> Self {
+        Self { state: State::Closed, since: now, failures: 0, round: 0 }
+    }
+
+    /// Lets a call through, or says how long not. The answer is the round that it is a trial of.
+    fn admit(
+        &mut self,
+        settings: &CircuitBreakerSettings,
+        fresh: u64,
+        now: Instant,
+    ) -> Result<Option<u64>, Duration> {
+        match &mut self.state {
+            State::Closed => Ok(None),
+            State::Open { until } if now < *until => Err(*until - now),
+            State::Open { .. } => {
+                self.round = fresh;
+                self.enter(State::HalfOpen { trying: 1 }, now);
+                Ok(Some(self.round))
             }
-            Self::HalfOpen { trying } if *trying < config.half_open_requests => {
+            State::HalfOpen { trying } if *trying < settings.trials => {
                 *trying += 1;
-                Ok(true)
+                Ok(Some(self.round))
             }
             // The trial's result is near; nobody can say how near.
-            Self::HalfOpen { .. } => Err(Duration::from_secs(1)),
+            State::HalfOpen { .. } => Err(Duration::from_secs(1)),
         }
     }
 
-    fn record(&mut self, config: &BreakerConfig, trial: bool, verdict: Verdict, now: Instant) {
-        match (&mut *self, verdict) {
-            (Self::Closed { failures }, Verdict::Failure) => {
-                *failures += 1;
-                if *failures >= config.failure_threshold {
-                    *self = Self::Open { until: now + config.recovery_timeout };
+    fn record(
+        &mut self,
+        settings: &CircuitBreakerSettings,
+        trial: Option<u64>,
+        verdict: Verdict,
+        now: Instant,
+    ) {
+        let is_trial = trial == Some(self.round);
+        match (&mut self.state, verdict) {
+            (State::Closed, Verdict::Failure) => {
+                self.failures = self.failures.saturating_add(1);
+                if self.failures >= settings.threshold {
+                    self.open(settings.recovery, now);
                 }
             }
-            (Self::Closed { failures }, Verdict::Success) => *failures = 0,
-            (Self::HalfOpen { .. }, Verdict::Success) if trial => *self = Self::FRESH,
-            (Self::HalfOpen { .. }, Verdict::Failure) if trial => {
-                *self = Self::Open { until: now + config.recovery_timeout };
+            (State::Closed, Verdict::Success) => self.failures = 0,
+            (State::HalfOpen { .. }, Verdict::Success) if is_trial => {
+                self.failures = 0;
+                self.enter(State::Closed, now);
             }
-            (Self::HalfOpen { trying }, Verdict::Unknown) if trial => {
+            (State::HalfOpen { .. }, Verdict::Failure) if is_trial => {
+                self.failures = self.failures.saturating_add(1);
+                self.open(settings.recovery, now);
+            }
+            (State::HalfOpen { trying }, Verdict::Unknown) if is_trial => {
                 *trying -= 1;
                 if *trying == 0 {
                     // Nobody tries any more: the next caller does.
-                    *self = Self::Open { until: now };
+                    self.open(Duration::ZERO, now);
                 }
             }
             // Calls from before it opened say nothing new.
             _ => {}
         }
     }
+
+    fn open(&mut self, recovery: Duration, now: Instant) {
+        // A time beyond the clock's is as good as a year.
+        let until = now.checked_add(recovery).unwrap_or(now + Duration::from_secs(31_536_000));
+        self.enter(State::Open { until }, now);
+    }
+
+    fn enter(&mut self, state: State, now: Instant) {
+        self.state = state;
+        self.since = now;
+    }
+
+    fn name(&self) -> BreakerState {
+        match self.state {
+            State::Closed => BreakerState::Closed,
+            State::Open { .. } => BreakerState::Open,
+            State::HalfOpen { .. } => BreakerState::HalfOpen,
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.state == State::Closed && self.failures == 0
+    }
+
+    fn open_for(&self, now: Instant) -> Duration {
+        match self.state {
+            State::Open { until } => until.saturating_duration_since(now),
+            State::Closed | State::HalfOpen { .. } => Duration::ZERO,
+        }
+    }
 }
 
-/// Breakers by key.
-#[derive(Debug)]
-pub(crate) struct Breakers<K> {
-    config: BreakerConfig,
-    states: Mutex<HashMap<K, State>>,
+/// Is told of transitions, after they have happened. It must not wait.
+pub type ObserveBreaker<K> = Arc<dyn Fn(&K, Transition) + Send + Sync>;
+
+/// Breakers by key. What opens and closes one is said with each call, so that a policy can change
+/// while a breaker is in any state.
+pub struct Breakers<K> {
+    states: Mutex<HashMap<K, Breaker>>,
+    rounds: AtomicU64,
+    observe: Option<ObserveBreaker<K>>,
 }
 
 /// A call that was let through. Dropping it without a verdict counts for nothing.
-#[derive(Debug)]
-pub(crate) struct Pass<K: Eq + Hash> {
+#[must_use]
+pub struct Pass<K: Eq + Hash + Clone> {
     breakers: Arc<Breakers<K>>,
+    /// Until it has said how it went.
     key: Option<K>,
-    trial: bool,
+    settings: Arc<CircuitBreakerSettings>,
+    trial: Option<u64>,
 }
 
 impl<K: Eq + Hash + Clone> Breakers<K> {
-    pub(crate) fn new(config: BreakerConfig) -> Arc<Self> {
-        Arc::new(Self { config, states: Mutex::default() })
+    /// All of them closed.
+    #[must_use]
+    pub fn new(observe: Option<ObserveBreaker<K>>) -> Arc<Self> {
+        Arc::new(Self { states: Mutex::default(), rounds: AtomicU64::new(1), observe })
     }
 
     /// Whether the breaker is open, without trying it: how long still.
-    pub(crate) fn open_for(&self, key: &K) -> Option<Duration> {
-        match self.states.lock().get(key)? {
-            State::Open { until } => {
-                Some(until.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
-            }
-            State::Closed { .. } | State::HalfOpen { .. } => None,
-        }
+    #[must_use]
+    pub fn open_for(&self, key: &K) -> Option<Duration> {
+        let left = self.states.lock().get(key)?.open_for(Instant::now());
+        (!left.is_zero()).then_some(left)
     }
 
-    /// Lets a call through, or says how long not.
-    pub(crate) fn admit(self: &Arc<Self>, key: K) -> Result<Pass<K>, Duration> {
+    /// Lets a call through.
+    ///
+    /// # Errors
+    /// When the breaker is open: how long it is to be so.
+    pub fn admit(
+        self: &Arc<Self>,
+        key: K,
+        settings: &Arc<CircuitBreakerSettings>,
+    ) -> Result<Pass<K>, Duration> {
+        let mut changed = None;
         let trial = match self.states.lock().get_mut(&key) {
-            None => false,
-            Some(state) => state.admit(&self.config, Instant::now())?,
+            None => None,
+            Some(breaker) => {
+                let before = breaker.name();
+                let fresh = self.rounds.fetch_add(1, Relaxed);
+                let trial = breaker.admit(settings, fresh, Instant::now())?;
+                changed = transition(before, breaker);
+                trial
+            }
         };
-        Ok(Pass { breakers: Arc::clone(self), key: Some(key), trial })
+        self.tell(&key, changed);
+        let settings = Arc::clone(settings);
+        Ok(Pass { breakers: Arc::clone(self), key: Some(key), settings, trial })
     }
 
-    fn record(&self, key: K, trial: bool, verdict: Verdict) {
+    /// The breakers that have seen failures of late, in no order.
+    #[must_use]
+    pub fn list(&self) -> Vec<BreakerStatus<K>> {
         let now = Instant::now();
-        let mut states = self.states.lock();
-        if let Some(state) = states.get_mut(&key) {
-            state.record(&self.config, trial, verdict, now);
-            if *state == State::FRESH {
-                states.remove(&key);
+        let status = |(key, breaker): (&K, &Breaker)| BreakerStatus {
+            key: key.clone(),
+            state: breaker.name(),
+            since: now.saturating_duration_since(breaker.since),
+            failures: breaker.failures,
+            trials: match breaker.state {
+                State::HalfOpen { trying } => trying,
+                State::Closed | State::Open { .. } => 0,
+            },
+            open_for: breaker.open_for(now),
+        };
+        self.states.lock().iter().map(status).collect()
+    }
+
+    fn record(
+        &self,
+        key: &K,
+        settings: &CircuitBreakerSettings,
+        trial: Option<u64>,
+        verdict: Verdict,
+    ) {
+        let now = Instant::now();
+        let changed = {
+            let mut states = self.states.lock();
+            if verdict == Verdict::Failure && !states.contains_key(key) {
+                make_room(&mut states, now);
+                if states.len() < MAX_KEYS {
+                    states.insert(key.clone(), Breaker::new(now));
+                }
             }
-        } else if verdict == Verdict::Failure {
-            if states.len() >= MAX_KEYS {
-                states.retain(|_, state| !matches!(state, State::Closed { .. }));
+            let Some(breaker) = states.get_mut(key) else { return };
+            let before = breaker.name();
+            breaker.record(settings, trial, verdict, now);
+            let changed = transition(before, breaker);
+            if breaker.is_idle() {
+                states.remove(key);
             }
-            if states.len() < MAX_KEYS {
-                let mut state = State::FRESH;
-                state.record(&self.config, trial, verdict, now);
-                states.insert(key, state);
-            }
+            changed
+        };
+        self.tell(key, changed);
+    }
+
+    fn tell(&self, key: &K, changed: Option<Transition>) {
+        if let (Some(observe), Some(transition)) = (&self.observe, changed) {
+            observe(key, transition);
         }
+    }
+}
+
+fn transition(from: BreakerState, breaker: &Breaker) -> Option<Transition> {
+    let to = breaker.name();
+    (from != to).then_some(Transition { from, to, failures: breaker.failures })
+}
+
+/// Forgets, when there are too many, those that would let a call through now.
+fn make_room<K: Eq + Hash>(states: &mut HashMap<K, Breaker>, now: Instant) {
+    if states.len() >= MAX_KEYS {
+        states.retain(|_, breaker| match breaker.state {
+            State::Closed => false,
+            State::Open { until } => until > now,
+            State::HalfOpen { .. } => true,
+        });
     }
 }
 
 impl<K: Eq + Hash + Clone> Pass<K> {
     /// Says how the call went.
-    pub(crate) fn record(mut self, verdict: Verdict) {
+    pub fn record(mut self, verdict: Verdict) {
         if let Some(key) = self.key.take() {
-            self.breakers.record(key, self.trial, verdict);
+            self.breakers.record(&key, &self.settings, self.trial, verdict);
+        }
+    }
+
+    /// Says how the call went, by what its settings count as a failure.
+    pub fn judge(self, result: &Result<Response>) {
+        let verdict = Verdict::of(result, &self.settings.failures);
+        self.record(verdict);
+    }
+}
+
+impl<K: Eq + Hash + Clone> Drop for Pass<K> {
+    fn drop(&mut self) {
+        if let Some(key) = self.key.take()
+            && self.trial.is_some()
+        {
+            self.breakers.record(&key, &self.settings, self.trial, Verdict::Unknown);
         }
     }
 }
 
-impl<K: Eq + Hash> Drop for Pass<K> {
-    fn drop(&mut self) {
-        if let Some(key) = self.key.take()
-            && self.trial
-            && let Some(state) = self.breakers.states.lock().get_mut(&key)
-        {
-            state.record(&self.breakers.config, true, Verdict::Unknown, Instant::now());
-        }
+impl<K: fmt::Debug> fmt::Debug for Breakers<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Breakers").field("states", &self.states).finish_non_exhaustive()
+    }
+}
+
+impl<K: Eq + Hash + Clone + fmt::Debug> fmt::Debug for Pass<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pass").field("key", &self.key).field("trial", &self.trial).finish()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const KEY: &str = "api.example.com";
-
-    fn fail(breakers: &Arc<Breakers<&'static str>>, times: usize) {
-        for _ in 0..times {
-            breakers.admit(KEY).unwrap().record(Verdict::Failure);
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn five_failures_in_a_row_open_it_for_thirty_seconds() {
-        let breakers = Breakers::new(BreakerConfig::default());
-        fail(&breakers, 4);
-        breakers.admit(KEY).unwrap().record(Verdict::Success);
-        fail(&breakers, 4);
-        assert!(breakers.open_for(&KEY).is_none());
-        fail(&breakers, 1);
-        assert_eq!(breakers.open_for(&KEY), Some(Duration::from_secs(30)));
-        assert!(breakers.admit("other").is_ok());
-        tokio::time::advance(Duration::from_secs(29)).await;
-        assert_eq!(breakers.admit(KEY).unwrap_err(), Duration::from_secs(1));
-        tokio::time::advance(Duration::from_secs(1)).await;
-        // One trial, and only one.
-        let trial = breakers.admit(KEY).unwrap();
-        assert!(breakers.admit(KEY).is_err());
-        trial.record(Verdict::Success);
-        assert!(breakers.states.lock().is_empty(), "a healthy key is forgotten");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_failed_trial_opens_it_again() {
-        let breakers = Breakers::new(BreakerConfig::default());
-        fail(&breakers, 5);
-        tokio::time::advance(Duration::from_secs(30)).await;
-        breakers.admit(KEY).unwrap().record(Verdict::Failure);
-        assert_eq!(breakers.open_for(&KEY), Some(Duration::from_secs(30)));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_trial_that_is_dropped_leaves_the_place_to_the_next() {
-        let breakers = Breakers::new(BreakerConfig::default());
-        fail(&breakers, 5);
-        tokio::time::advance(Duration::from_secs(30)).await;
-        drop(breakers.admit(KEY).unwrap());
-        breakers.admit(KEY).unwrap().record(Verdict::Success);
-        assert!(breakers.open_for(&KEY).is_none());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn late_answers_of_old_calls_change_nothing() {
-        let breakers = Breakers::new(BreakerConfig::default());
-        let old: Vec<_> = (0..3).map(|_| breakers.admit(KEY).unwrap()).collect();
-        fail(&breakers, 5);
-        for pass in old {
-            pass.record(Verdict::Success);
-        }
-        assert!(breakers.open_for(&KEY).is_some());
-    }
-}
+mod tests;
