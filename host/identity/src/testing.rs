@@ -98,6 +98,11 @@ impl Shown {
         Svid::new(self.chain.clone(), self.key()).unwrap()
     }
 
+    /// The same key, with another chain.
+    pub(crate) fn showing(&self, chain: Vec<CertificateDer<'static>>) -> Self {
+        Self { chain, key: Key::from_pkcs8(self.key.pkcs8()).unwrap() }
+    }
+
     pub(crate) fn chain_pem(&self) -> String {
         self.chain.iter().map(|der| crate::bundle::pem("CERTIFICATE", der)).collect()
     }
