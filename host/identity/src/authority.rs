@@ -14,6 +14,7 @@
 
 mod file;
 mod making;
+mod status;
 
 use std::{
     fmt,
@@ -25,7 +26,6 @@ use std::{
 use airhost_core::{Clock, SpiffeId, TrustDomain, make_private_folder};
 use parking_lot::Mutex;
 use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer};
-use serde::Serialize;
 
 use crate::{
     at_rest::{AtRestKey, FileError},
@@ -33,6 +33,7 @@ use crate::{
     issuer::IssueError,
     svid::{Key, Validity, seconds},
 };
+pub use status::{RootPhase, RootStatus, Status};
 
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
@@ -134,42 +135,6 @@ struct Intermediate {
     validity: Validity,
     key: Arc<Key>,
     root: Fingerprint,
-}
-
-/// What a root does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RootPhase {
-    /// It is in the bundle and will sign.
-    Announced,
-    /// It signs.
-    Signing,
-    /// It is in the bundle for the leaves that are left.
-    Retiring,
-}
-
-/// A root, for people.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct RootStatus {
-    /// The SHA-256 digest of its certificate, in hexadecimal.
-    pub fingerprint: String,
-    /// What it does.
-    pub phase: RootPhase,
-    /// Its last second, since the epoch.
-    pub not_after: i64,
-    /// When it begins to sign, or leaves the bundle: seconds since the epoch.
-    pub phase_ends: Option<i64>,
-}
-
-/// The authority, for people.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Status {
-    /// Its roots, the oldest first.
-    pub roots: Vec<RootStatus>,
-    /// The last second of the intermediate, since the epoch.
-    pub intermediate_not_after: i64,
-    /// The number of the trust bundle.
-    pub sequence: u64,
 }
 
 impl Authority {

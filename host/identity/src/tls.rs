@@ -10,6 +10,7 @@
 //! rotation or the end of a certificate. Connections between nodes are few and long-lived, and a
 //! full handshake with P-256 costs well under a millisecond.
 
+mod held;
 mod names;
 mod trust;
 mod verifier;
@@ -17,16 +18,13 @@ mod verifier;
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use airhost_core::{Clock, SpiffeId, TrustDomain};
-use arc_swap::ArcSwapOption;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use rustls::{
-    ClientConfig, ServerConfig, SignatureScheme,
-    client::{ResolvesClientCert, Resumption},
+    ClientConfig, ServerConfig,
+    client::Resumption,
     crypto::{CryptoProvider, ring as suites},
-    pki_types::{CertificateDer, UnixTime},
-    server::{ClientHello, NoServerSessionStorage, ResolvesServerCert},
-    sign::CertifiedKey,
-    time_provider::TimeProvider,
+    pki_types::CertificateDer,
+    server::{NoServerSessionStorage, ResolvesServerCert},
     version::TLS13,
 };
 
@@ -34,6 +32,8 @@ use crate::{
     bundle::TrustBundle,
     svid::{Svid, SvidError, seconds},
 };
+pub(crate) use held::WallClock;
+use held::{Held, Shown, unix_time};
 pub use names::{requested_id, server_name};
 pub(crate) use trust::Trust;
 pub(crate) use verifier::PinnedRoot;
@@ -103,15 +103,6 @@ struct Inner {
     held: RwLock<HashMap<SpiffeId, Arc<Held>>>,
 }
 
-/// The place of one identity's certificate.
-struct Held {
-    id: SpiffeId,
-    current: ArcSwapOption<Svid>,
-    clock: Clock,
-    /// At most one for each of the six combinations.
-    servers: Mutex<Vec<(ClientCertificate, Protocols, Arc<ServerConfig>)>>,
-}
-
 impl Identities {
     /// No certificates yet, and this trust bundle. Certificates of the aliases are accepted like
     /// those of the bundle's own trust domain, if the same roots vouch for them.
@@ -146,14 +137,9 @@ impl Identities {
     pub fn install(&self, svid: Svid) -> Result<(), TlsError> {
         self.check(&svid, &self.0.trust)?;
         let mut held = self.0.held.write();
-        let held = held.entry(svid.id().clone()).or_insert_with(|| {
-            Arc::new(Held {
-                id: svid.id().clone(),
-                current: ArcSwapOption::empty(),
-                clock: self.0.clock.clone(),
-                servers: Mutex::default(),
-            })
-        });
+        let held = held
+            .entry(svid.id().clone())
+            .or_insert_with(|| Arc::new(Held::new(svid.id().clone(), self.0.clock.clone())));
         held.current.store(Some(Arc::new(svid)));
         Ok(())
     }
@@ -319,73 +305,6 @@ impl fmt::Debug for Identities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Identities").field("held", &self.held()).finish_non_exhaustive()
     }
-}
-
-impl Held {
-    fn valid(&self) -> Option<Arc<Svid>> {
-        let now = seconds(&self.clock);
-        self.current.load_full().filter(|svid| svid.validity().contains(now))
-    }
-}
-
-/// Shows the certificate that is held when the handshake comes. One that is not valid is not
-/// shown: the peer would refuse it with a less telling alert.
-struct Shown {
-    held: Arc<Held>,
-    /// Whose roots are shown after the chain.
-    with_roots: Option<Arc<Trust>>,
-}
-
-impl Shown {
-    fn current(&self) -> Option<Arc<CertifiedKey>> {
-        let Some(svid) = self.held.valid() else {
-            tracing::warn!(identity = %self.held.id, "there is no valid certificate for a handshake");
-            return None;
-        };
-        let Some(trust) = &self.with_roots else { return Some(Arc::clone(svid.certified_key())) };
-        let key = svid.certified_key();
-        let bundle = trust.bundle();
-        let roots = bundle.roots().iter().map(|root| root.certificate().clone());
-        let chain = key.cert.iter().cloned().chain(roots).collect();
-        Some(Arc::new(CertifiedKey::new(chain, Arc::clone(&key.key))))
-    }
-}
-
-impl ResolvesServerCert for Shown {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.current()
-    }
-}
-
-impl ResolvesClientCert for Shown {
-    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        self.current()
-    }
-
-    fn has_certs(&self) -> bool {
-        true
-    }
-}
-
-impl fmt::Debug for Shown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Shown").field(&self.held.id).finish()
-    }
-}
-
-/// The host's clock as that of handshakes.
-#[derive(Debug)]
-pub(crate) struct WallClock(pub(crate) Clock);
-
-impl TimeProvider for WallClock {
-    fn current_time(&self) -> Option<UnixTime> {
-        Some(unix_time(&self.0))
-    }
-}
-
-pub(crate) fn unix_time(clock: &Clock) -> UnixTime {
-    let seconds = u64::try_from(seconds(clock)).unwrap_or_default();
-    UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds))
 }
 
 /// The cryptography: `ring`, with the cipher suites of TLS 1.3.

@@ -16,6 +16,9 @@ use crate::{
     tls::{Identities, Protocols},
 };
 
+/// What is changed, and how.
+type Change<'a, T> = (&'a str, &'a dyn Fn(&mut T));
+
 /// A node runs what its entry says.
 #[derive(Default)]
 struct Runs(Mutex<Vec<(NodeName, ServiceName)>>);
@@ -230,7 +233,7 @@ fn a_request_is_what_the_holder_of_the_secret_signed_or_refused() {
     };
     let stranger = SvidRequest::new(node("node-2").identity(&domain())).unwrap();
     let csr = Der(stranger.csr().to_vec());
-    let changes: &[(&str, &dyn Fn(&mut JoinRequest))] = &[
+    let changes: &[Change<'_, JoinRequest>] = &[
         ("another id", &|request| request.token = "00".repeat(8)),
         ("no proof", &|request| request.proof = Der(Vec::new())),
         ("another proof", &|request| request.proof.0[5] ^= 1),
@@ -270,7 +273,7 @@ fn an_answer_is_taken_only_if_it_fits_the_token_and_the_keys() {
     let other = Fixture::new();
     let theirs = other.joining(&["a", "b"]);
     let foreign = other.registrar.join(theirs.request()).unwrap();
-    let changes: &[(&str, &dyn Fn(&mut JoinReply))] = &[
+    let changes: &[Change<'_, JoinReply>] = &[
         ("trust domain", &|reply| reply.trust_domain = "other.org".parse().unwrap()),
         ("no bundle", &|reply| reply.bundle = String::new()),
         ("another bundle", &|reply| reply.bundle = foreign.bundle.clone()),
