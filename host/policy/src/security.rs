@@ -6,6 +6,7 @@ mod authorization;
 mod inbound;
 mod jwt;
 mod peer;
+mod refused_fields;
 mod request;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -22,6 +23,10 @@ use crate::{
     mesh::{ExtensionProvider, MeshConfig},
     workload::Workload,
 };
+
+/// The body of a denial's answer, with status 403, as Envoy has it. Which policy denies is for the
+/// log ([`Authorization::sentence`]).
+pub const DENIED: &str = "RBAC: access denied";
 
 /// Collects the resources of this half.
 #[derive(Debug, Default)]

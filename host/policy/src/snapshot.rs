@@ -67,6 +67,18 @@ impl Snapshot {
         loader.finish()
     }
 
+    /// The mesh without policies: everything is allowed, and calls are made as Istio makes them by
+    /// default.
+    #[must_use]
+    pub fn empty(mesh: &MeshConfig) -> Self {
+        let mut unused = Vec::new();
+        Self {
+            mesh: Arc::new(mesh.clone()),
+            security: security::Builder::default().finish(mesh, &mut unused),
+            traffic: traffic::Builder::default().finish(mesh, &mut unused),
+        }
+    }
+
     /// The mesh's settings that it was made for.
     #[must_use]
     pub fn mesh(&self) -> &MeshConfig {

@@ -1,14 +1,21 @@
 //! The security half against the tables of tests/conformance.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
-use std::{collections::BTreeMap, fs};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    time::Duration,
+};
 
 use airhost_policy::{
     MeshConfig, PathNormalization, Snapshot,
     path::normalize,
-    security::{Because, Decision, PeerMode},
+    security::{Because, Decision, Keys, PeerMode},
 };
+use http::{HeaderMap, Uri};
 use serde::Deserialize;
 use support::{Case, Mesh, Owned, Policy, check_warnings, compile, conformance, rows, workload};
 
@@ -117,6 +124,87 @@ fn peers() {
         }
     }
     println!("peers: {} rows", rows.len());
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TokenRow {
+    id: String,
+    #[serde(rename = "source")]
+    _source: String,
+    policies: Vec<Policy>,
+    #[serde(default)]
+    warnings: Vec<String>,
+    rules: Vec<String>,
+    #[serde(default)]
+    forward: bool,
+    #[serde(default)]
+    requests: Vec<TokenCase>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TokenCase {
+    #[serde(default)]
+    headers: HashMap<String, String>,
+    uri: Option<String>,
+    tokens: BTreeMap<String, Vec<String>>,
+}
+
+#[test]
+fn tokens() {
+    let rows: Vec<TokenRow> = rows("tokens.yaml");
+    for row in &rows {
+        let id = &row.id;
+        let (snapshot, warnings) =
+            compile("RequestAuthentication", &row.policies, &MeshConfig::default())
+                .unwrap_or_else(|error| panic!("{id}: {error}"));
+        check_warnings(id, &warnings, &row.warnings);
+        let jwt = snapshot.inbound(&workload("pyairtable")).jwt;
+        let issuers: Vec<&str> = jwt.rules.iter().map(|rule| &*rule.issuer).collect();
+        assert_eq!(issuers, row.rules, "{id}");
+        assert_eq!(jwt.forward_unrecognized, row.forward, "{id}");
+        for case in &row.requests {
+            let headers: HeaderMap = (&case.headers).try_into().unwrap();
+            let uri: Uri = case.uri.as_deref().unwrap_or("/").parse().unwrap();
+            let mut found = BTreeMap::new();
+            for rule in &jwt.rules {
+                let tokens: Vec<String> = rule.tokens(&headers, &uri).map(Into::into).collect();
+                if !tokens.is_empty() {
+                    found.insert(rule.issuer.to_string(), tokens);
+                }
+            }
+            assert_eq!(found, case.tokens, "{id}: {case:?}");
+        }
+    }
+    println!("tokens: {} rows", rows.len());
+}
+
+#[test]
+fn the_settings_of_a_token_rule() {
+    let row = r#"{"spec": {"jwtRules": [{
+        "issuer": "https://i", "audiences": ["a", "b"],
+        "jwks": "{\"keys\": [{\"kty\": \"OKP\", \"crv\": \"Ed25519\", \"x\": \"x\"}]}",
+        "outputPayloadToHeader": "X-Payload", "forwardOriginalToken": true, "timeout": "1.5s",
+        "outputClaimToHeaders": [{"header": "x-tenant", "claim": "org.id"}]
+    }, {"issuer": "j", "jwksUri": "https://j/keys"}]}}"#;
+    let policies = [serde_json::from_str(row).unwrap()];
+    let (snapshot, _) =
+        compile("RequestAuthentication", &policies, &MeshConfig::default()).unwrap();
+    let jwt = snapshot.inbound(&workload("pyairtable")).jwt;
+    let rule = jwt.of_issuer("https://i").next().unwrap();
+    assert_eq!(rule.audiences.iter().map(AsRef::as_ref).collect::<Vec<&str>>(), ["a", "b"]);
+    assert!(matches!(&rule.keys, Keys::Inline(keys) if keys.contains("Ed25519")));
+    assert_eq!(rule.output_payload.as_ref().unwrap(), "x-payload");
+    assert_eq!(&*rule.output_claims, [("x-tenant".parse().unwrap(), "org.id".into())]);
+    assert!(rule.forward_original_token);
+    assert_eq!(rule.timeout, Duration::from_millis(1500));
+    assert_eq!(rule.name.to_string(), "pyairtable/p0 rule 0 (case.yaml:1)");
+    let rule = jwt.of_issuer("j").next().unwrap();
+    assert!(rule.audiences.is_empty() && !rule.forward_original_token);
+    assert_eq!(rule.timeout, Duration::from_secs(5));
+    assert!(matches!(&rule.keys, Keys::Uri(uri) if uri == "https://j/keys"));
+    assert!(jwt.of_issuer("k").next().is_none());
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,9 +1,11 @@
 //! What holds for all policies and requests: mesh.md's properties (a) to (e) and (h).
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use airhost_policy::{
-    MeshConfig, PathNormalization,
+    MeshConfig, PathNormalization, Snapshot,
     path::normalize,
     security::{Authorization, Because},
 };
@@ -269,8 +271,7 @@ proptest! {
         mut request in request(),
     ) {
         let value = match (field, value) {
-            ("serviceAccounts", "*") => "a",
-            ("namespaces" | "trustDomains", "a/x") => "a",
+            ("serviceAccounts", "*") | ("namespaces" | "trustDomains", "a/x") => "a",
             (_, value) => value,
         };
         request.peer = None;
@@ -281,6 +282,32 @@ proptest! {
         prop_assert_eq!(decision.because, Because::NoAllowMatched);
         let denying = authorization(&[policy(0, "DENY", &[rule])]);
         prop_assert!(denying.decide(&owned.request()).allowed);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, rng_seed: RngSeed::Fixed(7), ..ProptestConfig::default() })]
+
+    /// Whatever is in a file, reading it ends with findings or a snapshot.
+    #[test]
+    fn no_file_brings_the_reader_down(
+        edits in prop::collection::vec((any::<prop::sample::Index>(), "[ -~\n\u{0}é]{0,3}", 0_usize..4), 0..6)
+    ) {
+        let path = support::conformance("migration-plan/security.yaml");
+        let mut text: Vec<char> = std::fs::read_to_string(path).unwrap().chars().collect();
+        for (at, inserted, removed) in edits {
+            let at = at.index(text.len());
+            let end = (at + removed).min(text.len());
+            text.splice(at..end, inserted.chars());
+        }
+        let text: String = text.into_iter().collect();
+        if let Err(error) = Snapshot::compile([("f", &text)], &MeshConfig::default()) {
+            prop_assert!(!error.findings.is_empty());
+            let lines = u64::try_from(text.lines().count()).unwrap();
+            for finding in &error.findings {
+                prop_assert!((1..=lines + 1).contains(&finding.place.line), "{finding}");
+            }
+        }
     }
 }
 

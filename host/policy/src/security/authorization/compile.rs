@@ -471,10 +471,6 @@ impl Compiler<'_> {
                 parse(self, value, &mut values);
             }
         }
-        if field.ends_with("erviceAccounts") && values.len() > values::MOST_ACCOUNTS {
-            let most = values::MOST_ACCOUNTS;
-            self.notes.error(list, format!("`{field}` has more than {most} values"));
-        }
         values.into()
     }
 }

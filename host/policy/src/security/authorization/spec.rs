@@ -3,12 +3,10 @@
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
-use crate::{refused::refused, selector::Selector};
-
-refused! {
-    TargetRefs: "`targetRefs` is not supported: there are no gateways and waypoints of Kubernetes here; select workloads with `selector`",
-    TargetRef: "`targetRef` is not supported: there are no gateways and waypoints of Kubernetes here; select workloads with `selector`",
-}
+use crate::{
+    security::refused_fields::{TargetRef, TargetRefs},
+    selector::Selector,
+};
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -20,7 +20,7 @@ pub(super) const KEYS: &str = "request.headers[name], request.auth.principal, \
     destination.ip, destination.port, connection.sni";
 
 /// Most values of `serviceAccounts`, as in Istio's CRD.
-pub(super) const MOST_ACCOUNTS: usize = 16;
+const MOST_ACCOUNTS: usize = 16;
 /// Longest of them.
 const LONGEST_ACCOUNT: usize = 320;
 /// What a policy calls the mesh's own trust domain, whatever its name is.
@@ -208,6 +208,10 @@ pub(super) fn account(
     value: &Spanned<String>,
     into: &mut Vec<Account>,
 ) {
+    if into.len() == MOST_ACCOUNTS {
+        let message = format!("a list has at most {MOST_ACCOUNTS} service accounts");
+        compiler.notes.error(value, message);
+    }
     let written = &value.value;
     let (namespace, account) =
         written.split_once('/').unwrap_or((compiler.namespace, written.as_str()));

@@ -15,14 +15,15 @@ use crate::{
     notes::Notes,
     refused::refused,
     rule::RuleName,
-    security::annotations,
+    security::{
+        annotations,
+        refused_fields::{TargetRef, TargetRefs},
+    },
     selector::{Selector, selected_labels},
     traffic::Span,
 };
 
 refused! {
-    TargetRefs: "`targetRefs` is not supported: there are no gateways and waypoints of Kubernetes here; select workloads with `selector`",
-    TargetRef: "`targetRef` is not supported: there are no gateways and waypoints of Kubernetes here; select workloads with `selector`",
     SpaceDelimited: "`spaceDelimitedClaims` is not supported: `scope` and `permission` are lists written with spaces, and no others; remove it",
 }
 
