@@ -35,8 +35,8 @@ const SUPPORTED: &[(&str, &[&str], &[&str])] = &[
 ];
 
 /// Every policy of the mesh at one time. It never changes: what is changed is another snapshot,
-/// put in the place of this one as a whole.
-#[derive(Clone, Debug)]
+/// put in the place of this one as a whole. The default one has no policies.
+#[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     mesh: Arc<MeshConfig>,
     security: Security,

@@ -39,9 +39,9 @@ fn check(case: &Case, id: &str, decision: &Decision, custom: Option<&str>) {
     assert_eq!(word(decision.allowed), case.expect, "{at}");
     assert_eq!(decision.allowed, decision.because.allows(), "{at}");
     let because = match decision.because {
-        Because::NoAllowPolicy => "no-allow-policy",
-        Because::AllowMatched => "allow-matched",
-        Because::DenyMatched => "deny-matched",
+        Because::NoPolicy => "no-policy",
+        Because::Allowed => "allowed",
+        Because::Denied => "denied",
         Because::NoAllowMatched => "no-allow-matched",
         Because::NoProvider => "no-provider",
         _ => panic!("{at}"),

@@ -154,11 +154,11 @@ pub struct CustomCheck<'a> {
 #[non_exhaustive]
 pub enum Because {
     /// No ALLOW policy selects the workload, and no DENY rule matched: allowed.
-    NoAllowPolicy,
+    NoPolicy,
     /// A rule of an ALLOW policy matched.
-    AllowMatched,
+    Allowed,
     /// A rule of a DENY policy matched.
-    DenyMatched,
+    Denied,
     /// There are ALLOW policies, and no rule of theirs matched: denied.
     NoAllowMatched,
     /// A rule of a CUSTOM policy matched, and its provider is not known to the mesh or not the
@@ -171,8 +171,8 @@ impl Because {
     #[must_use]
     pub fn allows(self) -> bool {
         match self {
-            Self::NoAllowPolicy | Self::AllowMatched => true,
-            Self::DenyMatched | Self::NoAllowMatched | Self::NoProvider => false,
+            Self::NoPolicy | Self::Allowed => true,
+            Self::Denied | Self::NoAllowMatched | Self::NoProvider => false,
         }
     }
 }
@@ -285,29 +285,29 @@ impl Authorization {
             return Outcome::new(Because::NoProvider, Some(&rule.name));
         }
         if let Some(rule) = self.enforced.denying(request) {
-            return Outcome::new(Because::DenyMatched, Some(rule));
+            return Outcome::new(Because::Denied, Some(rule));
         }
         if self.enforced.allowing.is_empty() {
-            return Outcome::new(Because::NoAllowPolicy, None);
+            return Outcome::new(Because::NoPolicy, None);
         }
         match self.enforced.allowing(request) {
-            Some(rule) => Outcome::new(Because::AllowMatched, Some(rule)),
+            Some(rule) => Outcome::new(Because::Allowed, Some(rule)),
             None => Outcome::new(Because::NoAllowMatched, None),
         }
     }
 
     fn dry_run(&self, pool: &Pool, enforced: &Outcome, request: &Request<'_>) -> Outcome {
-        if matches!(enforced.because, Because::DenyMatched | Because::NoProvider) {
+        if matches!(enforced.because, Because::Denied | Because::NoProvider) {
             return enforced.clone();
         }
         if let Some(rule) = pool.denying(request) {
-            return Outcome::new(Because::DenyMatched, Some(rule));
+            return Outcome::new(Because::Denied, Some(rule));
         }
-        if enforced.because == Because::AllowMatched || pool.allowing.is_empty() {
+        if enforced.because == Because::Allowed || pool.allowing.is_empty() {
             return enforced.clone();
         }
         match pool.allowing(request) {
-            Some(rule) => Outcome::new(Because::AllowMatched, Some(rule)),
+            Some(rule) => Outcome::new(Because::Allowed, Some(rule)),
             None => Outcome::new(Because::NoAllowMatched, None),
         }
     }
@@ -318,9 +318,9 @@ impl Authorization {
     pub fn sentence(&self, because: Because, rule: Option<&RuleName>) -> String {
         let rule = rule.map_or_else(|| "a rule".to_owned(), ToString::to_string);
         match because {
-            Because::NoAllowPolicy => "allowed: no ALLOW policy selects the workload".to_owned(),
-            Because::AllowMatched => format!("allowed by {rule}"),
-            Because::DenyMatched => format!("denied by {rule}"),
+            Because::NoPolicy => "allowed: no ALLOW policy selects the workload".to_owned(),
+            Because::Allowed => format!("allowed by {rule}"),
+            Because::Denied => format!("denied by {rule}"),
             Because::NoProvider => {
                 format!(
                     "denied by {rule}: it asks a provider that the mesh has not, or one of several for the workload"
