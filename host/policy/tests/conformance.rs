@@ -239,7 +239,7 @@ fn paths() {
     println!("paths: {} rows in 4 modes", rows.len());
 }
 
-/// Each file of tests/conformance/broken is refused, or warned of, with exactly the lines of the
+/// Each file of tests/conformance/broken is refused with exactly the lines of the
 /// file of the same name that ends in `.expected`.
 #[test]
 fn broken() {

@@ -1,6 +1,5 @@
 //! A decision is made for every request: in the common case it must not allocate.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(unsafe_code, reason = "an allocator that counts has the trait's unsafe functions")]
 
 use std::{
