@@ -124,9 +124,7 @@ impl Registrar {
         };
         let ttl = if request.id == *peer {
             MAX_TTL
-        } else if let Some(service) = request.id.service()
-            && request.id == domain.identity(&service)
-        {
+        } else if let Some(service) = request.id.service() {
             self.check_placement(&node, &service)?;
             self.authority.leaf_ttl()
         } else {

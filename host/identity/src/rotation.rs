@@ -136,21 +136,24 @@ impl Rotation {
         self.shared.wake.notify_one();
     }
 
-    /// The certificate of an identity, for a handshake: at once if there is a valid one, or else
-    /// before everything else.
+    /// The certificate of an identity that is wanted, for a handshake: at once if there is a valid
+    /// one, or else before everything else.
     ///
     /// # Errors
-    /// `identity.unavailable` if the attempt failed, also while the next one is yet to come: a
-    /// handshake does not wait for a back-off. That the deadline is over is told like this too.
+    /// `identity.unavailable` if nobody [wants](Rotation::want) it, since a peer can ask for any
+    /// name; if the attempt failed, also while the next one is yet to come, since a handshake does
+    /// not wait for a back-off; and when the deadline is over.
     pub async fn require(&self, id: &SpiffeId, deadline: Deadline) -> Result<Arc<Svid>> {
         loop {
             if let Some(svid) = self.shared.identities.valid_svid(id) {
                 return Ok(svid);
             }
             let mut attempts = {
-                self.shared.want(id, Priority::RealTime);
-                let state = self.shared.state.lock();
-                let Some(entry) = state.entries.get(id) else { continue };
+                let mut state = self.shared.state.lock();
+                let Some(entry) = state.entries.get_mut(id) else {
+                    return Err(unavailable(id, "this node does not want one"));
+                };
+                entry.need_now();
                 if entry.is_backing_off(Instant::now()) {
                     return Err(unavailable(id, entry.last_error.as_deref().unwrap_or("unknown")));
                 }
@@ -167,7 +170,8 @@ impl Rotation {
 
     /// Wants no certificates of an identity any more, and forgets the one there is.
     pub fn forget(&self, id: &SpiffeId) {
-        self.shared.state.lock().entries.remove(id);
+        let mut state = self.shared.state.lock();
+        state.entries.remove(id);
         self.shared.identities.remove(id);
         self.shared.issuer.forget(id);
     }
@@ -230,9 +234,6 @@ impl Shared {
             Entry::new(wish, due)
         });
         entry.priority = entry.priority.max(priority);
-        if priority == Priority::RealTime && self.identities.valid_svid(id).is_none() {
-            entry.renew_at = i64::MIN;
-        }
     }
 
     /// When a certificate is to be renewed, in microseconds since the epoch.
@@ -272,6 +273,7 @@ impl Shared {
             state.entries.get(id).is_some_and(|entry| entry.running == Some(attempt))
         };
         if !is_current(&self.state.lock()) {
+            self.let_go_if_forgotten(id);
             return;
         }
         let taken = issued.and_then(|issued| self.take(id, *issued));
@@ -279,8 +281,7 @@ impl Shared {
         let Some(entry) = state.entries.get_mut(id).filter(|entry| entry.running == Some(attempt))
         else {
             drop(state);
-            // Forgotten while it was put in place.
-            self.identities.remove(id);
+            self.let_go_if_forgotten(id);
             return;
         };
         match taken {
@@ -292,6 +293,15 @@ impl Shared {
                 let (failures, issuer) = (entry.failures, self.issuer.name());
                 tracing::warn!(identity = %id, issuer, %error, failures, ?valid_until, "no certificate");
             }
+        }
+    }
+
+    /// For what came, or was put in place, after somebody was forgotten.
+    fn let_go_if_forgotten(&self, id: &SpiffeId) {
+        let state = self.state.lock();
+        if !state.entries.contains_key(id) {
+            self.identities.remove(id);
+            self.issuer.forget(id);
         }
     }
 

@@ -162,9 +162,13 @@ impl TestAuthority {
 
     pub(crate) fn sign(&self, params: &CertificateParams) -> Shown {
         let key = Key::generate().unwrap();
+        Shown { chain: vec![self.certify(params, &key)], key }
+    }
+
+    /// A leaf for a key that is there.
+    pub(crate) fn certify(&self, params: &CertificateParams, key: &Key) -> CertificateDer<'static> {
         let issuer = Issuer::from_params(&self.params, self.key.pair());
-        let leaf = params.signed_by(key.pair(), &issuer).unwrap();
-        Shown { chain: vec![leaf.into()], key }
+        params.signed_by(key.pair(), &issuer).unwrap().into()
     }
 
     pub(crate) fn svid(&self, id: &SpiffeId) -> Svid {
@@ -294,6 +298,22 @@ pub(crate) const LEAVES: &[Case] = &[
     (
         "with names twice",
         |leaf| leaf.custom_extensions = vec![raw_names(b"spiffe://cluster.local/a", true)],
+        Some("malformed"),
+    ),
+    (
+        "with an extension of its own",
+        |leaf| {
+            leaf.custom_extensions =
+                vec![CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0])];
+        },
+        None,
+    ),
+    (
+        "with an extension of its own, twice",
+        |leaf| {
+            let extension = CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0]);
+            leaf.custom_extensions = vec![extension.clone(), extension];
+        },
         Some("malformed"),
     ),
     (

@@ -248,7 +248,6 @@ impl Identities {
             .with_cert_resolver(resolver);
         config.alpn_protocols = protocols.names();
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.send_tls13_tickets = 0;
         Ok(config)
     }
 

@@ -1,5 +1,6 @@
 use std::{collections::HashSet, fs, os::unix::fs::PermissionsExt};
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use rcgen::{CertificateParams, DistinguishedName, IsCa, KeyPair, SanType};
 use tempfile::TempDir;
 use x509_parser::{extensions::ParsedExtension, prelude::FromDer};
@@ -181,6 +182,20 @@ fn a_file_that_cannot_be_used_is_an_error_and_left_as_it_is() {
         *mine.pointer_mut(path).unwrap() = value;
         sealed(&mine)
     };
+    let both = |names: &[&str]| {
+        let (mut mine, theirs) = (content(&whole), content(&other));
+        for name in names {
+            mine["intermediate"][name] = theirs["intermediate"][name].clone();
+        }
+        sealed(&mine)
+    };
+    let as_root = {
+        let mut mine = content(&whole);
+        for name in ["certificate", "key"] {
+            mine["roots"][0][name] = mine["intermediate"][name].clone();
+        }
+        sealed(&mine)
+    };
     let cases = [
         (String::new(), "it has no header"),
         (whole[..whole.len() / 2].to_owned(), "digest"),
@@ -193,6 +208,8 @@ fn a_file_that_cannot_be_used_is_an_error_and_left_as_it_is() {
         (mixed(&["intermediate", "key"]), "the intermediate's key is not that"),
         (mixed(&["intermediate", "root"]), "the intermediate's root is missing"),
         (mixed(&["intermediate"]), "the intermediate's root is missing"),
+        (both(&["certificate", "key"]), "the intermediate is not signed by its root"),
+        (as_root, "a root is not signed by itself"),
         (without("/roots/0/key", "x".into()), "a root's key is not one"),
         (without("/roots/0/key", serde_json::Value::Null), "no root has a key"),
         (without("/roots", serde_json::json!([])), "the intermediate's root is missing"),
@@ -214,6 +231,12 @@ fn a_file_that_cannot_be_used_is_an_error_and_left_as_it_is() {
     let error = error.unwrap_err();
     assert!(matches!(error, AuthorityError::File(FileError::TrustDomain { .. })), "{error}");
 }
+
+/// A request for a key of P-384 whose signature is over SHA-256, as for P-256; by `openssl req`.
+const P384_WITH_SHA256: &str = "MIH3MH8CAQAwADB2MBAGByqGSM49AgEGBSuBBAAiA2IABMIsBlB4cC2kOqS08t2I\
+    sNRWd80WuwscOiUeir+QrSlXnFLdrWMlHIIkYjMzXVvJNRQvsUtBV7Ft/zhqXHZbhos7LzSPzJGPiw2w/qBBdjuYFuBo\
+    /bEMqi7LhwbFycYKI6AAMAoGCCqGSM49BAMCA2gAMGUCMD4q+6MEi5M0RdxMqY7XwcgwRsUpFW/iu/1tSVXfKLxwOqEg\
+    OlWtpb4FxsUK7sR0qwIxALDIsUZYxfTDct7NP1n2H1I6/t76oYy1jV/mVwpXdTsoEP+r+K0by70waiYAm6PY7g==";
 
 fn request(change: impl FnOnce(&mut CertificateParams), key: &KeyPair) -> Vec<u8> {
     let mut params = CertificateParams::default();
@@ -263,6 +286,7 @@ fn only_honest_requests_are_signed() {
             request(|p| p.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained), &key),
             false,
         ),
+        ("of P-384 under the name of P-256", STANDARD.decode(P384_WITH_SHA256).unwrap(), false),
         ("of P-384", other(&rcgen::PKCS_ECDSA_P384_SHA384), false),
         ("of Ed25519", other(&rcgen::PKCS_ED25519), false),
     ] {
@@ -436,7 +460,9 @@ fn what_cannot_be_written_has_not_happened() {
     fixture.wall.advance(300 * DAY);
     let chain = sign(&authority, "a").chain().to_vec();
     assert!(fixture.trusts(&authority.bundle().unwrap(), &chain));
-    fixture.wall.advance(66 * DAY);
+    fixture.wall.advance(64 * DAY + DAY / 2);
+    assert_eq!(sign(&authority, "a").validity().not_after, START + 365 * DAY);
+    fixture.wall.advance(2 * DAY);
     let request = SvidRequest::new(id("a")).unwrap();
     let error = authority.sign(request.csr(), &id("a"), DAY_LONG).unwrap_err();
     assert!(matches!(error, IssueError::Unavailable(_)), "{error}");

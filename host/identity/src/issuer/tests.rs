@@ -18,6 +18,7 @@ fn signing(folder: &Path, clock: &Clock) -> Signing<Authority> {
 }
 
 async fn require(rotation: &Rotation, service: &str) -> Arc<Svid> {
+    rotation.want(&id(service), Priority::Warmup);
     rotation.require(&id(service), Deadline::after(Duration::from_secs(30))).await.unwrap()
 }
 
@@ -131,7 +132,6 @@ async fn replaced_files_are_taken_as_a_whole_or_not_at_all() {
     let issued = files.issue(&id("a")).await.unwrap();
     let identities = Identities::new(issued.bundle, Vec::new(), clock.clone());
     let rotation = Rotation::start(identities.clone(), Arc::new(files), clock, Config::default());
-    rotation.want(&id("a"), Priority::Warmup);
     assert_eq!(require(&rotation, "a").await.chain(), first.chain);
     let shows = |expected: &Shown| identities.svid(&id("a")).unwrap().chain() == expected.chain;
     let error = || rotation.status()[0].last_error.clone();
@@ -184,6 +184,10 @@ async fn what_all_files_say_is_trusted() {
     assert_eq!(both.roots().len(), 2);
     assert_eq!(files.issue(&id("b")).await.unwrap().bundle, both);
     assert!(both.sequence() > a.sequence());
+    mounted.show("c", &of(&new, "a"), &new.bundle());
+    let other = files.issue(&id("c")).await.unwrap_err();
+    let expected = SvidError::Unexpected { found: id("a"), expected: vec![id("c")] };
+    assert_eq!(other, IssueError::Certificate(expected));
     files.forget(&id("b"));
     let alone = files.issue(&id("a")).await.unwrap().bundle;
     assert_eq!(alone, new.bundle());

@@ -1,6 +1,7 @@
 use std::{fs, path::Path};
 
 use airhost_core::Error;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use parking_lot::Mutex;
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -83,6 +84,15 @@ fn joining(token: JoinToken, services: &[&str]) -> Joining {
     Joining::new(token, &services).unwrap()
 }
 
+/// A token with another value in it.
+fn changed_token(text: &str, name: &str, value: serde_json::Value) -> JoinToken {
+    let json = URL_SAFE_NO_PAD.decode(&text["airhost-join-".len()..]).unwrap();
+    let mut content: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    content[name] = value;
+    let json = URL_SAFE_NO_PAD.encode(content.to_string());
+    JoinToken::parse(&format!("airhost-join-{json}")).unwrap()
+}
+
 fn code(error: &Error) -> &str {
     &error.code
 }
@@ -161,6 +171,27 @@ async fn nothing_is_sent_to_who_cannot_show_the_root() {
         let name = joining.server_name().unwrap();
         let (_, client) = handshake_with_name(server, client, name).await;
         assert_eq!(word(&client.unwrap_err()), "UnknownIssuer", "{what}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_sent_into_another_trust_domain() {
+    let wall = Wall::new();
+    let authority = TestAuthority::new();
+    let roots = vec![authority.bundle().roots()[0].fingerprint()];
+    let token = JoinToken::new(node("node-2"), domain(), roots, "a:1").unwrap();
+    let joining = joining(token, &[]);
+    for (server, refused) in [("cluster.local", None), ("other.org", Some("foreign_trust_domain"))]
+    {
+        let uri = format!("spiffe://{server}/ns/airhost-system/sa/node-1");
+        let shown = authority.sign(&leaf(&uri));
+        let mut chain = shown.chain.clone();
+        chain.push(authority.certificate.clone());
+        let client = joining.client_config(&wall.clock(), Protocols::H2AndHttp1).unwrap();
+        let name = joining.server_name().unwrap();
+        let server = raw_server(&shown.showing(chain));
+        let (_, client) = handshake_with_name(server, client, name).await;
+        assert_eq!(client.err().map(|error| word(&error)).as_deref(), refused);
     }
 }
 
@@ -253,6 +284,12 @@ fn a_request_is_what_the_holder_of_the_secret_signed_or_refused() {
     // Signed by the right secret, and still not granted; the invitation stays good.
     let token = fixture.invite();
     let text = token.to_text();
+    let renamed = joining(changed_token(&text, "node", "node-3".into()), &[]);
+    let error = fixture.registrar.join(renamed.request()).unwrap_err();
+    assert!(error.message.contains("another node"), "{error}");
+    let moved = joining(changed_token(&text, "roots", serde_json::json!([])), &[]);
+    let error = fixture.registrar.join(moved.request()).unwrap_err();
+    assert_eq!(code(&error), "identity.join-refused");
     let greedy = joining(token, &["a", "c"]);
     let error = fixture.registrar.join(greedy.request()).unwrap_err();
     assert_eq!(code(&error), "identity.denied");
@@ -293,6 +330,14 @@ fn an_answer_is_taken_only_if_it_fits_the_token_and_the_keys() {
         let error = joining.accept(&reply, &clock).unwrap_err();
         assert_eq!(code(&error), "identity.join-reply", "{what}");
     }
+    // All of it fits together, and is another authority's.
+    let csr = CertificateSigningRequestDer::from(joining.request().node_csr.0.clone());
+    let node_2 = node("node-2").identity(&domain());
+    let chain = other.authority.sign(&csr, &node_2, MAX_TTL).unwrap();
+    let chain = chain.iter().map(|certificate| Der(certificate.to_vec())).collect();
+    let usurped = JoinReply { node: chain, bundle: foreign.bundle.clone(), ..reply.clone() };
+    let error = joining.accept(&usurped, &clock).unwrap_err();
+    assert!(error.message.contains("lacks the roots of the join token"), "{error}");
     fixture.wall.advance(8 * DAY);
     assert!(joining.accept(&reply, &clock).is_err(), "it is not valid any more");
 }

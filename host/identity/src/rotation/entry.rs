@@ -70,6 +70,12 @@ impl Entry {
         due.max(retry.unwrap_or_default())
     }
 
+    /// A handshake waits, and there is no valid certificate.
+    pub(super) fn need_now(&mut self) {
+        self.priority = Priority::RealTime;
+        self.renew_at = i64::MIN;
+    }
+
     pub(super) fn is_backing_off(&self, now: Instant) -> bool {
         self.running.is_none() && self.retry_at.is_some_and(|at| at > now)
     }
@@ -156,6 +162,24 @@ mod tests {
         assert_eq!(renew_at(validity, DAY * 3 / 4), DAY * 7 / 8);
         assert_eq!(renew_at(validity, DAY), DAY + SOONEST_RENEWAL);
         assert_eq!(renew_at(validity, 2 * DAY), 2 * DAY + SOONEST_RENEWAL);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_urgent_is_a_renewal_afterwards() {
+        let ends: [fn(&mut Entry); 2] =
+            [|entry| entry.succeeded(5), |entry| entry.failed("why".to_owned())];
+        for end in ends {
+            let mut entry = Entry::new(1, 9);
+            entry.need_now();
+            assert_eq!(entry.urgency(), (Reverse(Priority::RealTime), i64::MIN, 1));
+            assert_eq!(entry.wait(Instant::now(), 0), Duration::ZERO);
+            entry.running = Some(1);
+            assert_eq!(entry.wait(Instant::now(), 0), Duration::MAX);
+            end(&mut entry);
+            assert_eq!(entry.priority, Priority::Background);
+            assert!(entry.wait(Instant::now(), 0) > Duration::ZERO);
+            assert_eq!(*entry.attempts.borrow(), 1);
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@ struct Fake {
     instead: Mutex<Option<SpiffeId>>,
     gate: Semaphore,
     asked: Mutex<Vec<String>>,
+    forgotten: Mutex<Vec<SpiffeId>>,
     running: AtomicUsize,
     most_running: AtomicUsize,
 }
@@ -35,6 +36,7 @@ impl Fake {
             instead: Mutex::default(),
             gate: Semaphore::new(Semaphore::MAX_PERMITS),
             asked: Mutex::default(),
+            forgotten: Mutex::default(),
             running: AtomicUsize::new(0),
             most_running: AtomicUsize::new(0),
         })
@@ -78,6 +80,10 @@ impl Issuer for Fake {
         }
         Ok(Some(self.bundle.lock().clone()))
     }
+
+    fn forget(&self, id: &SpiffeId) {
+        self.forgotten.lock().push(id.clone());
+    }
 }
 
 /// A request that ends when it is answered or given up.
@@ -114,7 +120,9 @@ impl Fixture {
         Self { fake, identities, rotation }
     }
 
+    /// Wants it and waits for it.
     async fn require(&self, service: &str) -> Result<Arc<Svid>> {
+        self.rotation.want(&id(service), Priority::Background);
         self.rotation.require(&id(service), Deadline::after(Duration::from_secs(30))).await
     }
 
@@ -187,6 +195,15 @@ async fn a_certificate_stays_in_use_while_renewing_fails() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_handshake_gets_nothing_that_the_node_does_not_want() {
+    let fixture = Fixture::new();
+    let deadline = Deadline::after(Duration::from_secs(5));
+    let refused = fixture.rotation.require(&id("a"), deadline).await.unwrap_err();
+    assert!(codes::IDENTITY_UNAVAILABLE.is(&refused));
+    assert!(fixture.fake.asked() == 0 && fixture.rotation.status().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_handshake_does_not_wait_for_a_back_off() {
     let fixture = Fixture::new();
     fixture.fake.failing.store(true, Ordering::Relaxed);
@@ -206,6 +223,7 @@ async fn the_urgent_is_asked_for_first() {
     fixture.rotation.want(&id("background"), Priority::Background);
     fixture.rotation.want(&id("raised"), Priority::Background);
     fixture.rotation.want(&id("warmup"), Priority::Warmup);
+    fixture.rotation.want(&id("handshake"), Priority::Background);
     let rotation = fixture.rotation.clone();
     let handshake = tokio::spawn(async move {
         rotation.require(&id("handshake"), Deadline::after(Duration::from_secs(5))).await
@@ -242,6 +260,7 @@ async fn few_requests_are_under_way_at_once_and_each_is_bounded() {
 async fn a_deadline_ends_the_waiting_and_not_the_attempt() {
     let fixture = Fixture::new();
     fixture.fake.close_gate();
+    fixture.rotation.want(&id("a"), Priority::Background);
     let deadline = Deadline::after(Duration::from_secs(2));
     let refused = fixture.rotation.require(&id("a"), deadline).await.unwrap_err();
     assert!(codes::IDENTITY_UNAVAILABLE.is(&refused));
@@ -262,10 +281,12 @@ async fn who_is_forgotten_gets_nothing_any_more() {
     });
     settle().await;
     fixture.rotation.forget(&id("a"));
+    assert_eq!(*fixture.fake.forgotten.lock(), [id("a")]);
     assert!(waiting.await.unwrap().is_err());
     fixture.fake.gate.add_permits(1);
     settle().await;
     assert_eq!(fixture.serial("a"), None);
+    assert_eq!(fixture.fake.forgotten.lock().len(), 2, "also what was under way");
     assert!(fixture.rotation.status().is_empty());
     fixture.fake.gate.add_permits(1);
     fixture.require("a").await.unwrap();

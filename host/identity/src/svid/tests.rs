@@ -59,6 +59,11 @@ fn an_answer_has_to_be_for_the_key_and_the_id_that_were_asked_for() {
     let authority = TestAuthority::new();
     let foreign = authority.sign(&leaf(id("a").as_str())).chain;
     assert_eq!(request.complete(foreign).unwrap_err(), SvidError::Key);
+    let other = authority.certify(&leaf(id("b").as_str()), request.key());
+    let expected = SvidError::Unexpected { found: id("b"), expected: vec![id("a")] };
+    assert_eq!(request.complete(vec![other]).unwrap_err(), expected);
+    let own = authority.certify(&leaf(id("a").as_str()), request.key());
+    assert_eq!(request.complete(vec![own]).unwrap().id(), &id("a"));
     assert_eq!(request.complete(Vec::new()).unwrap_err(), SvidError::Chain);
     assert!(!format!("{request:?}").contains(&format!("{:?}", request.key().pkcs8())));
 }
