@@ -96,6 +96,9 @@ impl RequestPrincipal {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{prelude::*, test_runner::RngSeed};
+    use regex::Regex;
+
     use super::*;
 
     fn id(text: &str) -> SpiffeId {
@@ -167,6 +170,42 @@ mod tests {
                 ..Claims::default()
             };
             assert_eq!(RequestPrincipal::new(value).matches(&claims), expect, "{value} {claims:?}");
+        }
+    }
+
+    /// An id with the segments that matter, in whatever order.
+    fn ids() -> impl Strategy<Value = SpiffeId> {
+        prop::collection::vec(r"ns|sa|a|ab|b|a\.b", 0..7).prop_map(|segments| {
+            let path: String = segments.iter().map(|segment| format!("/{segment}")).collect();
+            id(&format!("spiffe://td{path}"))
+        })
+    }
+
+    fn whole(regex: &str) -> Regex {
+        Regex::new(&format!("^(?:{regex})$")).unwrap()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: 2_000,
+            failure_persistence: None,
+            rng_seed: RngSeed::Fixed(7),
+            ..ProptestConfig::default()
+        })]
+
+        /// Against the expressions that Istio gives to Envoy.
+        #[test]
+        fn identities_match_as_istios_expressions(
+            peer in ids(), value in "[ab.*]{1,4}", account in r"a|b|ab|a\.b"
+        ) {
+            let glob = regex::escape(&value).replace("\\*", ".*");
+            let expected = whole(&format!(".*/ns/{glob}/.*")).is_match(peer.as_str());
+            prop_assert_eq!(Namespace::new(&value).matches(&peer), expected);
+
+            let escaped = regex::escape(&account);
+            let expected = whole(&format!("spiffe://.+/ns/a/(.+/|)sa/{escaped}(/.+)?"));
+            let found = Account { namespace: "a".into(), account: account.into() }.matches(&peer);
+            prop_assert_eq!(found, expected.is_match(peer.as_str()));
         }
     }
 }

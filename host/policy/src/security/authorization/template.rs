@@ -96,6 +96,9 @@ fn is_path_character(byte: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{prelude::*, test_runner::RngSeed};
+    use regex::Regex;
+
     use super::*;
 
     #[test]
@@ -156,6 +159,36 @@ mod tests {
             ("/foo/{**}", "/foo/a b", false),
         ] {
             assert_eq!(Template::parse(value).unwrap().matches(path), expect, "{value} {path}");
+        }
+    }
+
+    /// The expression that Envoy makes of a template.
+    fn envoys(template: &str) -> Regex {
+        let character = "[a-zA-Z0-9\\-._~%!$&'()+,;:@=";
+        let segments = template[1..].split('/').map(|segment| match segment {
+            ONE => format!("{character}]+"),
+            ANY => format!("{character}/]*"),
+            literal => regex::escape(literal),
+        });
+        let pattern: String = segments.map(|segment| format!("/{segment}")).collect();
+        Regex::new(&format!("^{pattern}$")).unwrap()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: 2_000,
+            failure_persistence: None,
+            rng_seed: RngSeed::Fixed(7),
+            ..ProptestConfig::default()
+        })]
+
+        #[test]
+        fn templates_match_as_envoys_expressions(
+            template in r"(/(a|b|\{\*\}|)){0,3}(/\{\*\*\}(/(a|b|)){0,2})?", path in "(/(a|b|ab|\\*| |)){0,6}"
+        ) {
+            prop_assume!(Template::is_one(&template));
+            let found = Template::parse(&template).unwrap().matches(&path);
+            prop_assert_eq!(found, envoys(&template).is_match(&path), "{} {}", template, path);
         }
     }
 }
