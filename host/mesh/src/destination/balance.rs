@@ -14,7 +14,9 @@ use std::{
     },
 };
 
-use airhost_policy::traffic::{ConsistentHash, HashKey, LoadBalancer, Outlier, RetryPolicy};
+use airhost_policy::traffic::{
+    self as policy, ConsistentHash, DestinationPolicy, HashKey, LoadBalancer, Outlier, RetryPolicy,
+};
 use http::{HeaderMap, Uri, header};
 use rand::Rng;
 
@@ -49,6 +51,25 @@ pub struct Balancing {
     pub health: bool,
 }
 
+impl Balancing {
+    /// As a policy says, for callers at this place with these labels: those of the node, for all
+    /// its services share the state of a destination. `health` is as in [`Balancing::health`].
+    #[must_use]
+    pub fn of(
+        policy: &DestinationPolicy,
+        own: &Locality,
+        labels: &BTreeMap<String, String>,
+        health: bool,
+    ) -> Self {
+        Self {
+            load_balancer: policy.load_balancer.clone(),
+            preference: Preference::of(&policy.locality, own, labels),
+            outlier: policy.outlier.clone(),
+            health,
+        }
+    }
+}
+
 /// Which endpoints are preferred by a caller at some place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Preference {
@@ -64,6 +85,22 @@ pub struct Preference {
 }
 
 impl Preference {
+    /// As a policy says, for callers at this place with these labels; none if it says that places
+    /// are of no matter.
+    #[must_use]
+    pub fn of(
+        policy: &policy::Locality,
+        own: &Locality,
+        labels: &BTreeMap<String, String>,
+    ) -> Option<Self> {
+        policy.enabled.then(|| Self {
+            own: own.clone(),
+            labels: labels.clone(),
+            priority: policy.priority.clone(),
+            failover: policy.failover.clone(),
+        })
+    }
+
     /// How far an endpoint is from what is wanted; 0 is best. The numbers have gaps.
     fn rank(&self, spec: &EndpointSpec) -> u32 {
         let missed = self.priority.iter().position(|wanted| !self.shares(wanted, spec));
@@ -179,6 +216,8 @@ pub(super) struct Snapshot {
     members: Box<[Arc<Endpoint>]>,
     levels: Box<[Level]>,
     loads: Loads,
+    /// Whether keys are of any matter.
+    hashing: bool,
     pub(super) detector: Option<Arc<Detector>>,
 }
 
@@ -221,7 +260,13 @@ impl Snapshot {
         let levels = grouped.iter().enumerate().map(|(level, all)| {
             Level::new(all, &members, loads.is_panic(level), &balancing.load_balancer)
         });
-        Self { levels: levels.collect(), loads, members: members.into(), detector }
+        Self {
+            levels: levels.collect(),
+            loads,
+            hashing: matches!(balancing.load_balancer, LoadBalancer::ConsistentHash(_)),
+            members: members.into(),
+            detector,
+        }
     }
 
     /// Whether endpoints are used that are not well, because too few are.
@@ -239,10 +284,9 @@ impl Snapshot {
         random: &mut impl Rng,
     ) -> Option<(&Arc<Endpoint>, u8)> {
         let mut picked = self.pick_once(key, tried, turn, random)?;
-        let hashed = key.is_some() && matches!(self.levels[0].choice, Choice::Ring(_));
         for _ in 0..PICKS_AGAIN {
-            // Istio switches `retryIgnorePreviousHosts` off under consistent hashing.
-            if hashed || !tried.avoids(picked.0) {
+            // A key leads to the same one again (Istio: no `retryIgnorePreviousHosts` then).
+            if !tried.avoids(picked.0) {
                 break;
             }
             picked = self.pick_once(key, tried, turn, random)?;
@@ -257,8 +301,11 @@ impl Snapshot {
         turn: &AtomicUsize,
         random: &mut impl Rng,
     ) -> Option<(&Arc<Endpoint>, u8)> {
+        let key = key.filter(|_| self.hashing);
         let at = if self.levels.len() > 1 {
-            let roll = below(random.next_u64(), 100) as u32;
+            // A key stays in its level (Envoy: ThreadAwareLoadBalancerBase::chooseHost).
+            let roll =
+                key.map_or_else(|| below(random.next_u64(), 100) as u32, |key| (key % 100) as u32);
             if tried.left_out == 0 {
                 self.loads.level(roll)
             } else {

@@ -11,6 +11,8 @@ use std::{
     },
 };
 
+use airhost_policy::traffic::{self as policy, ServicePort};
+
 use super::outlier::Counters;
 
 /// Where an endpoint or a caller is, from the wide to the narrow; empty where it is not known.
@@ -133,6 +135,22 @@ impl EndpointSpec {
     #[must_use]
     pub fn named(host: &str, port: u16) -> Self {
         Self::new(format!("{host}:{port}"), Address::Named { host: host.into(), port })
+    }
+
+    /// An endpoint that a `ServiceEntry` lists, for calls to one of its ports.
+    #[must_use]
+    pub fn listed(endpoint: &policy::Endpoint, port: &ServicePort) -> Self {
+        let port = endpoint.port(port);
+        let spec = match &endpoint.address {
+            policy::Address::Ip(ip) => Self::external(SocketAddr::new(*ip, port)),
+            policy::Address::Name(name) => Self::named(name, port),
+        };
+        Self {
+            labels: endpoint.labels.clone(),
+            locality: endpoint.locality.as_deref().map(Locality::parse).unwrap_or_default(),
+            weight: endpoint.weight,
+            ..spec
+        }
     }
 
     fn new(id: String, address: Address) -> Self {

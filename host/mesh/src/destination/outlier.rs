@@ -161,7 +161,7 @@ impl Counters {
         }
     }
 
-    fn reset_all(&self) {
+    pub(super) fn reset_all(&self) {
         for cause in Cause::ALL {
             self.reset(cause);
         }
@@ -361,9 +361,8 @@ impl Sweep<'_> {
 }
 
 /// Forgets an ejection, as when the policy has no outlier detection any more.
-pub(super) fn pardon(ejection: &mut Ejection, counters: &Counters) {
+pub(super) fn pardon(ejection: &mut Ejection) {
     *ejection = Ejection { times: ejection.times, ..Ejection::default() };
-    counters.reset_all();
 }
 
 fn is_gateway_error(status: StatusCode) -> bool {

@@ -377,11 +377,13 @@ impl Members {
         let out = self.members.iter().any(|member| member.ejection.multiplier > 0);
         self.detector =
             balancing.outlier.clone().map(|settings| Arc::new(Detector::new(settings, now, out)));
-        if self.detector.is_some() {
-            return;
-        }
         for Member { endpoint, ejection } in &mut self.members {
-            pardon(ejection, &endpoint.state().counters);
+            // A count beyond a limit that has become smaller would never reach it.
+            endpoint.state().counters.reset_all();
+            if self.detector.is_some() {
+                continue;
+            }
+            pardon(ejection);
             if endpoint.state().ejected.swap(false, Relaxed) {
                 events.push((Arc::clone(endpoint), EndpointEvent::Returned));
             }

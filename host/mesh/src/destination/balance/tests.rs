@@ -177,6 +177,33 @@ fn an_ejected_endpoint_gives_its_keys_away_and_gets_them_back() {
     }
 }
 
+#[test]
+fn a_key_stays_in_its_level() {
+    let members = places();
+    members[0].state().healthy.store(false, Relaxed);
+    members[1].state().healthy.store(false, Relaxed);
+    let balancing = Balancing {
+        load_balancer: hashing(1_024),
+        preference: Some(near("eu/1")),
+        health: true,
+        ..Balancing::default()
+    };
+    let snapshot = Snapshot::new(members, &balancing, None);
+    let mut picks = Picks::of(&snapshot);
+    let mut near = 0;
+    for nth in 0..1_000_u32 {
+        let key = Some(ring::hash(&nth.to_le_bytes()));
+        let mut tried = Tried::new(&retries(true, false));
+        let picked = picks.next(key, &tried).unwrap();
+        near += u32::from(picked.1 == 0);
+        let first = fail(&mut tried, picked);
+        for _ in 0..3 {
+            assert_eq!(picks.next(key, &tried).unwrap().0.state().serial, first);
+        }
+    }
+    assert!((380..540).contains(&near), "46 percent: {near}");
+}
+
 fn retries(ignore_previous: bool, remote_localities: bool) -> RetryPolicy {
     RetryPolicy { ignore_previous, remote_localities, ..RetryPolicy::default() }
 }

@@ -179,6 +179,20 @@ async fn ejections_end_with_the_policy_and_go_on_under_another_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn counting_begins_anew_with_another_detection() {
+    let set = EndpointSet::new(detecting(100), 0, None);
+    set.update(specs(2));
+    fail(&set, 0, 4);
+    let outlier =
+        Outlier { server_errors: Some(3), most_ejected_percent: 100, ..Outlier::default() };
+    set.configure(Balancing { outlier: Some(outlier), ..Balancing::default() });
+    fail(&set, 0, 2);
+    assert_eq!(ejected(&set), [0; 0]);
+    fail(&set, 0, 1);
+    assert_eq!(ejected(&set), [0]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pick_finds_out_that_a_time_is_over() {
     let set = EndpointSet::new(detecting(100), 0, None);
     set.update(specs(1));
