@@ -24,10 +24,7 @@ mod upgrade;
 pub use flags::response_flag;
 pub use gateway::{Auth, Gateway, GatewayError, Route, RouteTable};
 pub use listener::{Drained, Listener, ListenerConfig, MinRate, PortSettings};
-pub use outbound::{
-    BreakerState, BreakerStatus, Breakers, InjectSecrets, Mesh, ObserveBreaker, OutboundConfig,
-    Pass, Roots, RootsError, Transition, Verdict,
-};
+pub use outbound::{InjectSecrets, Mesh, OutboundConfig, Roots, RootsError, breaker};
 pub use outcome::Outcome;
 pub use service_routes::{HostPaths, Report, ServiceFacts, ServiceRoutes};
 pub use surface::Surface;

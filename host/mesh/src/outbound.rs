@@ -6,7 +6,7 @@
 //! ```
 
 mod address;
-mod breaker;
+pub mod breaker;
 mod client;
 mod grants;
 mod pacing;
@@ -32,11 +32,9 @@ use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
-pub use self::{
-    breaker::{BreakerState, BreakerStatus, Breakers, ObserveBreaker, Pass, Transition, Verdict},
-    client::{Roots, RootsError},
-};
+pub use self::client::{Roots, RootsError};
 use self::{
+    breaker::Breakers,
     client::{Outside, Way},
     grants::{Grants, InsideGrant, OutsideGrant, pace_keys},
     retry_after::retry_after,

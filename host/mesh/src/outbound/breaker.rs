@@ -232,14 +232,14 @@ impl Breaker {
 }
 
 /// Is told of transitions, after they have happened. It must not wait.
-pub type ObserveBreaker<K> = Arc<dyn Fn(&K, Transition) + Send + Sync>;
+pub type Observe<K> = Arc<dyn Fn(&K, Transition) + Send + Sync>;
 
 /// Breakers by key. What opens and closes one is said with each call, so that a policy can change
 /// while a breaker is in any state.
 pub struct Breakers<K> {
     states: Mutex<HashMap<K, Breaker>>,
     rounds: AtomicU64,
-    observe: Option<ObserveBreaker<K>>,
+    observe: Option<Observe<K>>,
 }
 
 /// A call that was let through. Dropping it without a verdict counts for nothing.
@@ -255,7 +255,7 @@ pub struct Pass<K: Eq + Hash + Clone> {
 impl<K: Eq + Hash + Clone> Breakers<K> {
     /// All of them closed.
     #[must_use]
-    pub fn new(observe: Option<ObserveBreaker<K>>) -> Arc<Self> {
+    pub fn new(observe: Option<Observe<K>>) -> Arc<Self> {
         Arc::new(Self { states: Mutex::default(), rounds: AtomicU64::new(1), observe })
     }
 
