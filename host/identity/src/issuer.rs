@@ -200,11 +200,12 @@ impl<S: Signer> Issuer for Signing<S> {
             && node == id
         {
             let (file, chain, bundle) = (file.clone(), svid.chain().to_vec(), bundle.clone());
-            blocking(move || {
-                let saved = file.save(&request, &chain, &bundle);
-                saved.map_err(|error| IssueError::Unavailable(error.to_string()))
-            })
-            .await?;
+            let saved = tokio::task::spawn_blocking(move || file.save(&request, &chain, &bundle));
+            if let Ok(Err(error)) = saved.await {
+                // The node goes on with it; it has to join again if it is restarted after the
+                // certificate in the file has run out.
+                tracing::error!(%error, "the node's own certificate cannot be kept");
+            }
         }
         Ok(Issued { svid, bundle })
     }

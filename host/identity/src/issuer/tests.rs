@@ -67,6 +67,9 @@ async fn a_nodes_own_certificate_is_kept_for_the_next_start() {
         assert_eq!(kept.bundle, issued.bundle);
         let identities = Identities::new(kept.bundle, Vec::new(), clock);
         identities.install(kept.node).unwrap();
+        // A full disk must not keep the node from renewing.
+        fs::create_dir(folder.path().join("node.new")).unwrap();
+        assert_eq!(issuer.issue(&node).await.unwrap().svid.id(), &node);
     }
 }
 
