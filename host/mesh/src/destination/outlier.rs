@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use airhost_core::{Response, Result, codes};
+use airhost_core::{GuestFailure, Response, Result, codes};
 use airhost_policy::traffic::Outlier;
 use http::{HeaderMap, StatusCode};
 use tokio::time::Instant;
@@ -44,6 +44,10 @@ impl TryResult {
     #[must_use]
     pub fn of(result: &Result<Response>) -> Option<Self> {
         let error = match result {
+            // The host's answer for a guest that gave none.
+            Ok(response) if response.extensions().get::<GuestFailure>().is_some() => {
+                return Some(Self::Reset);
+            }
             Ok(response) => {
                 let status = grpc_status(response.headers()).unwrap_or(response.status());
                 return Some(Self::Answered(status));
@@ -52,7 +56,12 @@ impl TryResult {
             Err(error) => error,
         };
         let is = |rows: &[&codes::Code]| rows.iter().any(|row| row.is(error));
-        if is(&[&codes::CALL_UNREACHABLE, &codes::CALL_UNKNOWN_HOST, &codes::GUEST_NO_REVISION]) {
+        if is(&[
+            &codes::CALL_UNREACHABLE,
+            &codes::CALL_UNKNOWN_HOST,
+            &codes::GUEST_NO_REVISION,
+            &codes::CANCELLED_SHUTDOWN,
+        ]) {
             Some(Self::Unconnected)
         } else if is(&[&codes::DEADLINE_EXCEEDED]) {
             Some(Self::TimedOut)

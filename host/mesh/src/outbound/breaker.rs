@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use airhost_core::{Error, Response, Result, codes};
+use airhost_core::{Error, GuestFailure, Response, Result, codes};
 use airhost_policy::traffic::{CircuitBreakerSettings, Failures};
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -41,8 +41,11 @@ impl Verdict {
         let error = match result {
             Ok(response) => {
                 let status = response.status();
+                // The host's answer for a guest that gave none is as good as a lost connection.
+                let reset = response.extensions().get::<GuestFailure>().is_some();
                 let failed = (failures.server_error && status.is_server_error())
-                    || failures.statuses.contains(&status);
+                    || failures.statuses.contains(&status)
+                    || (failures.connect && reset);
                 return if failed { Self::Failure } else { Self::Success };
             }
             Err(error) => error,

@@ -5,10 +5,11 @@ use super::*;
 #[test]
 fn errors_say_whose_fault_they_are() {
     let open = codes::CALL_UNREACHABLE.error("open").with("flag", "CB");
-    let cases: [(Error, Option<TryResult>); 12] = [
+    let cases: [(Error, Option<TryResult>); 13] = [
         (codes::CALL_UNREACHABLE.error("refused"), Some(TryResult::Unconnected)),
         (codes::CALL_UNKNOWN_HOST.error("none"), Some(TryResult::Unconnected)),
         (codes::GUEST_NO_REVISION.error("none"), Some(TryResult::Unconnected)),
+        (codes::CANCELLED_SHUTDOWN.error("down"), Some(TryResult::Unconnected)),
         (codes::CALL_RESET.error("reset"), Some(TryResult::Reset)),
         (codes::GUEST_TRAP.error("trap"), Some(TryResult::Reset)),
         (codes::GUEST_CPU.error("cpu"), Some(TryResult::Reset)),
@@ -46,6 +47,14 @@ fn answers_of_grpc_are_seen_as_what_they_stand_for() {
         let expected = TryResult::Answered(StatusCode::from_u16(expected).unwrap());
         assert_eq!(TryResult::of(&Ok(response)), Some(expected), "{grpc:?}");
     }
+}
+
+#[test]
+fn what_the_host_answers_for_a_guest_is_a_reset() {
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    response.extensions_mut().insert(GuestFailure);
+    assert_eq!(TryResult::of(&Ok(response)), Some(TryResult::Reset));
 }
 
 /// A sweep that is late must do what all those it missed would have done, for any grid.

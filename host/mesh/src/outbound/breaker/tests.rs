@@ -213,6 +213,13 @@ fn failures_are_what_the_settings_say() {
     );
     let open = || codes::CALL_UNREACHABLE.error("open").with("flag", "CB");
     use Verdict::{Failure, Success, Unknown};
+    let guest_failed = || {
+        let mut response = status(500);
+        if let Ok(response) = &mut response {
+            response.extensions_mut().insert(GuestFailure);
+        }
+        response
+    };
     // By connect, timeout, 5xx, the list of 429 and 502, and nothing.
     for (result, expected) in [
         (status(200), [Success; 5]),
@@ -236,6 +243,7 @@ fn failures_are_what_the_settings_say() {
         (Err(codes::CANCELLED_CALLER.error("left")), [Unknown; 5]),
         (Err(codes::CALL_OVERLOADED.error("full")), [Unknown; 5]),
         (Err(open()), [Unknown; 5]),
+        (guest_failed(), [Failure, Success, Failure, Success, Success]),
     ] {
         let verdicts = [&connect, &timeout, &server_error, &listed, &none]
             .map(|failures| Verdict::of(&result, failures));
