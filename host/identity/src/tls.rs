@@ -8,7 +8,7 @@
 //! TLS 1.3 alone, with AES-GCM and ChaCha20-Poly1305. Sessions are not resumed: a resumed handshake
 //! shows no certificate, so a ticket would carry yesterday's trust past a change of the bundle, a
 //! rotation or the end of a certificate. Connections between nodes are few and long-lived, and a
-//! full handshake with P-256 costs well under a millisecond.
+//! full handshake costs both sides together less than a millisecond.
 
 mod held;
 mod names;
