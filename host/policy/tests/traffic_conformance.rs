@@ -804,3 +804,25 @@ fn other_hosts_change_nothing() {
         assert_eq!(name, expect, "{host}");
     }
 }
+
+/// Which of two rules comes first is told by the names of their files, not by who read them when.
+#[test]
+fn the_order_of_files_changes_nothing() {
+    let rule = |name: &str, connections: u32| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: {name}}}\nspec: {{host: auth-service, trafficPolicy: {{connectionPool: {{tcp: {{maxConnections: {connections}}}}}}}}}\n"
+        )
+    };
+    let mut files =
+        vec![("a.yaml", rule("z", 1)), ("b.yaml", rule("a", 2)), ("c.yaml", rule("m", 3))];
+    for _ in 0..files.len() {
+        files.rotate_left(1);
+        let (snapshot, warnings) =
+            Snapshot::compile(files.clone(), &MeshConfig::default()).unwrap();
+        let policy =
+            snapshot.traffic().destination("pyairtable", "auth-service", None, 80).unwrap();
+        assert_eq!(policy.limits.connections, Some(1));
+        let files: Vec<&str> = warnings.iter().map(|warning| &*warning.place.file).collect();
+        assert_eq!(files, ["b.yaml", "c.yaml"]);
+    }
+}

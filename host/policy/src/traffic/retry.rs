@@ -208,3 +208,53 @@ fn unknown_word(word: &str) -> String {
         "`{word}` is no condition of `retryOn`; use 5xx, gateway-error, reset, reset-before-request, connect-failure, refused-stream, retriable-4xx, envoy-ratelimited, cancelled, deadline-exceeded, internal, resource-exhausted, unavailable, or statuses as 503"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_ten_times_the_base() {
+        let policy = RetryPolicy::default();
+        for (retry, roll, expect) in [
+            (1, 0.0, 0),
+            (1, 1.0, 25_000),
+            (1, 0.5, 12_500),
+            (2, 1.0, 75_000),
+            (3, 1.0, 175_000),
+            (4, 1.0, 250_000),
+            (5, 1.0, 250_000),
+            (31, 1.0, 250_000),
+            (32, 1.0, 250_000),
+            (u32::MAX, 0.5, 125_000),
+            (0, 1.0, 0),
+            (2, f64::NAN, 75_000),
+            (2, -1.0, 0),
+            (2, 7.0, 75_000),
+        ] {
+            let wait = policy.back_off(retry, roll);
+            assert_eq!(wait, Duration::from_micros(expect), "{retry} {roll}");
+        }
+        let base = Duration::from_secs(3);
+        let policy = RetryPolicy { back_off: base, ..policy };
+        assert_eq!(policy.back_off(9, 1.0), Duration::from_secs(30));
+    }
+
+    #[test]
+    fn a_read_is_always_one_that_may_be_repeated() {
+        let policy = RetryPolicy::default();
+        let none = HeaderMap::new();
+        for (method, expect) in [
+            (Method::GET, true),
+            (Method::PUT, true),
+            (Method::DELETE, true),
+            (Method::POST, false),
+            (Method::PATCH, false),
+        ] {
+            let outcome = Outcome::Answer { status: StatusCode::BAD_GATEWAY, headers: &none };
+            assert_eq!(policy.may_retry_writes(&method, &none, &outcome), expect, "{method}");
+            let outcome = Outcome::RefusedStream;
+            assert!(policy.may_retry_writes(&method, &none, &outcome), "{method}");
+        }
+    }
+}
