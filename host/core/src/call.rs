@@ -76,6 +76,8 @@ pub struct CallContext {
     pub depth: u8,
     /// For queues in front of paced hosts.
     pub priority: Priority,
+    /// The other end of the connection that it came in by; none in process.
+    pub source_ip: Option<IpAddr>,
     /// The client's address, as trusted proxies tell it.
     pub client_ip: Option<IpAddr>,
     /// The gateway route that matched.
@@ -98,6 +100,7 @@ impl CallContext {
             trace: TraceContext::generate(),
             depth: 0,
             priority: Priority::Normal,
+            source_ip: None,
             client_ip: None,
             route: None,
         }
@@ -110,6 +113,7 @@ impl CallContext {
         Self {
             caller: Caller::Service { name: service.clone(), identity: identity.clone() },
             depth: self.depth.saturating_add(1),
+            source_ip: None,
             route: None,
             ..self.clone()
         }

@@ -31,7 +31,7 @@ pub use error::{Error, ErrorClass, Result};
 pub use identity::{SpiffeError, SpiffeId, TrustDomain};
 pub use name::{NameError, ServiceName};
 pub use principal::{Principal, Tenant};
-pub use problem::problem_response;
+pub use problem::{GuestFailure, problem_response};
 pub use revision::{Revision, RevisionError};
 pub use trace::{CorrelationId, TraceContext};
 

@@ -47,6 +47,11 @@ pub fn problem_response(error: &Error, path: &str, correlation: &CorrelationId) 
     response
 }
 
+/// Marks the host's answer for a guest that failed before it gave one, among the extensions of the
+/// response. To the mesh the call was reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GuestFailure;
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;

@@ -14,6 +14,7 @@ pub mod destination;
 mod flags;
 mod gateway;
 mod headers;
+mod inbound;
 mod listener;
 mod outbound;
 mod outcome;
@@ -24,7 +25,10 @@ mod upgrade;
 pub use flags::response_flag;
 pub use gateway::{Auth, Gateway, GatewayError, Route, RouteTable};
 pub use listener::{Drained, Listener, ListenerConfig, MinRate, PortSettings};
-pub use outbound::{InjectSecrets, Mesh, OutboundConfig, Roots, RootsError, breaker};
+pub use outbound::{
+    BreakerKey, DecisionCount, DecisionKind, Deployed, DestinationStatus, InjectSecrets, Mesh,
+    NodeFacts, OutboundConfig, Roots, RootsError, breaker,
+};
 pub use outcome::Outcome;
 pub use service_routes::{HostPaths, Report, ServiceFacts, ServiceRoutes};
 pub use surface::Surface;

@@ -1,16 +1,20 @@
 //! Calls of services: to services of the platform, and to hosts outside.
 //!
 //! ```text
-//! call ─ grant? ─┬─ a service: the local dispatch, in process, the body moved
+//! call ─ grant? ─┬─ a service: by the policies' routes, limits and retries (`inside.rs`)
 //!                └─ a host outside: breaker ─ pace ─ secrets ─ connection ─ answer
 //! ```
 
 mod address;
 pub mod breaker;
 mod client;
+mod decisions;
+mod destinations;
 mod grants;
+mod inside;
 mod pacing;
 mod retry_after;
+mod table;
 
 use std::{collections::HashMap, fmt, net::IpAddr, sync::Arc, time::Duration};
 
@@ -18,31 +22,38 @@ use airhost_core::{
     Call, CallContext, Caller, Dispatch, Error, Priority, Response, Result, ServiceName, Target,
     codes,
 };
-use airhost_manifest::{Injection, Manifest, Scheme};
-use airhost_policy::traffic::CircuitBreakerSettings;
+use airhost_manifest::{Injection, Scheme};
+use airhost_policy::{Snapshot, Workload, traffic::CircuitBreakerSettings};
 use airhost_telemetry::{
     ResponseFlag, Telemetry,
     metrics::EdgeMetrics,
     trace::{ActiveSpan, Kind, Status},
 };
-use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use http::{HeaderName, HeaderValue, StatusCode, Uri, header, uri::Authority};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
-pub use self::client::{Roots, RootsError};
 use self::{
     breaker::Breakers,
     client::{Outside, Way},
     grants::{Grants, InsideGrant, OutsideGrant, pace_keys},
+    inside::Inside,
     retry_after::retry_after,
+    table::Table,
+};
+pub use self::{
+    client::{Roots, RootsError},
+    decisions::{DecisionCount, DecisionKind},
+    destinations::DestinationStatus,
+    table::{Deployed, NodeFacts},
 };
 use crate::{
-    deadline::within_deadline,
+    destination::{Faults, MirrorCounts},
     flags::{BREAKER_ATTR, response_flag},
     headers,
+    outcome::Outcome,
 };
 
 /// Puts secrets into calls outside, as the manifest's `[[secrets.inject]]` rules say.
@@ -76,6 +87,8 @@ pub struct OutboundConfig {
     /// developing. Grants, paces and secrets are those of the host that was named; the place may
     /// be a private address.
     pub overrides: HashMap<String, Uri>,
+    /// This node.
+    pub node: NodeFacts,
 }
 
 impl Default for OutboundConfig {
@@ -86,19 +99,19 @@ impl Default for OutboundConfig {
             roots: Roots::default(),
             breaker: Arc::default(),
             overrides: HashMap::new(),
+            node: NodeFacts::default(),
         }
     }
 }
 
 /// Who, where to, and under which pace key.
-type BreakerKey = (ServiceName, Box<str>, Box<str>);
+pub type BreakerKey = (ServiceName, Box<str>, Box<str>);
 
 /// Takes the calls of services (and of listeners, for services) where they may go.
 pub struct Mesh {
-    local: Arc<dyn Dispatch>,
-    grants: ArcSwap<Grants>,
-    /// One update at a time, or one would be lost.
-    updating: Mutex<()>,
+    inside: Arc<Inside>,
+    /// What the table is made of. Held while one is made, so that no change is lost.
+    sources: Mutex<Sources>,
     outside: Outside,
     breakers: Arc<Breakers<BreakerKey>>,
     injector: Option<Arc<dyn InjectSecrets>>,
@@ -106,9 +119,15 @@ pub struct Mesh {
     telemetry: Telemetry,
 }
 
+/// What the mesh was told last.
+struct Sources {
+    services: Vec<Deployed>,
+    policies: Arc<Snapshot>,
+}
+
 impl Mesh {
     /// A mesh in front of the services of this node. Until [`Mesh::update`] no service may call
-    /// anything.
+    /// anything, and until [`Mesh::enforce`] there are no policies.
     ///
     /// # Errors
     /// When the additional root certificates are not valid.
@@ -118,10 +137,12 @@ impl Mesh {
         config: OutboundConfig,
         telemetry: &Telemetry,
     ) -> Result<Self, RootsError> {
+        let policies = Arc::new(Snapshot::default());
+        let grants = Grants::default();
+        let table = Table::new(&[], &policies, grants, &config.node, None);
         Ok(Self {
-            local,
-            grants: ArcSwap::default(),
-            updating: Mutex::new(()),
+            inside: Arc::new(Inside::new(local, config.node.clone(), table)),
+            sources: Mutex::new(Sources { services: Vec::new(), policies }),
             outside: Outside::new(&config.roots, config.connect_timeout)?,
             breakers: Breakers::new(None),
             injector,
@@ -130,13 +151,76 @@ impl Mesh {
         })
     }
 
-    /// Puts the grants of these manifests (those of all active revisions) in force, as one
-    /// snapshot. Paces that did not change go on where they were.
-    pub fn update<'a>(&self, manifests: impl IntoIterator<Item = &'a Manifest>) {
-        let _alone = self.updating.lock();
-        let before = self.grants.load_full();
-        let grants = Grants::new(manifests, &before, self.config.in_flight, &self.telemetry);
-        self.grants.store(Arc::new(grants));
+    /// Puts the grants of these services (all that are active) in force, as one snapshot. Paces and
+    /// the state of endpoints that did not change go on where they were.
+    pub fn update<D: Into<Deployed>>(&self, services: impl IntoIterator<Item = D>) {
+        let mut sources = self.sources.lock();
+        sources.services = services.into_iter().map(Into::into).collect();
+        self.publish(&sources);
+    }
+
+    /// Puts policies in force in the place of those before, for every call from now on.
+    pub fn enforce(&self, policies: Arc<Snapshot>) {
+        let mut sources = self.sources.lock();
+        sources.policies = policies;
+        self.publish(&sources);
+    }
+
+    /// Under the lock.
+    fn publish(&self, sources: &Sources) {
+        let before = self.inside.table.load_full();
+        let manifests = sources.services.iter().map(|service| &*service.manifest);
+        let in_flight = self.config.in_flight;
+        let grants = Grants::new(manifests, &before.grants, in_flight, &self.telemetry);
+        let node = &self.config.node;
+        let table = Table::new(&sources.services, &sources.policies, grants, node, Some(&before));
+        self.inside.table.store(Arc::new(table));
+    }
+
+    /// The destinations that are services, by service, each with its subsets that were called.
+    #[must_use]
+    pub fn destinations(&self) -> Vec<DestinationStatus> {
+        let table = self.inside.table.load();
+        let plans = table.services();
+        plans.iter().flat_map(|(_, plan)| plan.destinations.status()).collect()
+    }
+
+    /// The circuit breakers that have seen failures.
+    #[must_use]
+    pub fn breakers(&self) -> Vec<breaker::BreakerStatus<BreakerKey>> {
+        self.breakers.list()
+    }
+
+    /// Faults that are set by hand.
+    #[must_use]
+    pub fn faults(&self) -> &Faults {
+        &self.inside.faults
+    }
+
+    /// What became of the copies that routes have sent to mirrors.
+    #[must_use]
+    pub fn mirrored(&self) -> MirrorCounts {
+        self.inside.mirrors.counts()
+    }
+
+    /// The policies in force.
+    #[must_use]
+    pub fn policies(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.inside.table.load().policies)
+    }
+
+    /// A service as selectors and subsets see its default pool, and its port; none where it is not
+    /// deployed.
+    #[must_use]
+    pub fn workload(&self, service: &ServiceName) -> Option<(Workload, u16)> {
+        let table = self.inside.table.load();
+        table.caller(service).map(|plan| (plan.workload.clone(), plan.port))
+    }
+
+    /// What policies decided that somebody may want to know.
+    #[must_use]
+    pub fn decisions(&self) -> Vec<DecisionCount> {
+        self.inside.decisions.list()
     }
 
     /// The caller's grant for a service; none for callers that need none.
@@ -146,8 +230,8 @@ impl Mesh {
         service: &ServiceName,
     ) -> Result<Option<Arc<InsideGrant>>> {
         let Caller::Service { name, .. } = &context.caller else { return Ok(None) };
-        let grants = self.grants.load();
-        let caller = grants.of(name);
+        let table = self.inside.table.load();
+        let caller = table.grants.of(name);
         if let Some(grant) = caller.and_then(|caller| caller.inside(service)) {
             return Ok(Some(Arc::clone(grant)));
         }
@@ -159,8 +243,8 @@ impl Mesh {
 
     /// The caller's grant for a host, if it has one.
     fn grant(&self, caller: &ServiceName, place: &Place) -> Result<Arc<OutsideGrant>> {
-        let grants = self.grants.load();
-        let of_caller = grants.of(caller);
+        let table = self.inside.table.load();
+        let of_caller = table.grants.of(caller);
         if let Some(grant) =
             of_caller.and_then(|of| of.outside(place.scheme, &place.host, place.port))
         {
@@ -211,16 +295,10 @@ impl Mesh {
             Target::Service(service) => {
                 let grant = self.may_call(&call.context, service)?;
                 let began = Instant::now();
-                // The runtime keeps deadlines; at the edge the host makes sure of it.
-                let result = if call.context.depth == 0 {
-                    within_deadline(&*self.local, call).await
-                } else {
-                    self.local.dispatch(call).await
-                };
+                let service = service.clone();
+                let result = self.inside.call(call, &service, grant.as_deref(), span).await;
                 if let Some(grant) = grant {
-                    let duration = began.elapsed();
-                    record(&grant.source, &result, duration);
-                    record(&grant.destination, &result, duration);
+                    record(&grant.source, &result, began.elapsed());
                 }
                 result
             }
@@ -479,7 +557,11 @@ fn clean(mut response: Response) -> Response {
 
 fn record(metrics: &EdgeMetrics, result: &Result<Response>, duration: Duration) {
     match result {
-        Ok(response) => metrics.record(response.status(), ResponseFlag::None, duration),
+        Ok(response) => {
+            let told = response.extensions().get::<Outcome>();
+            let flag = told.map_or(ResponseFlag::None, |told| told.flag);
+            metrics.record(response.status(), flag, duration);
+        }
         Err(error) => metrics.record(error.status(), response_flag(error), duration),
     }
 }

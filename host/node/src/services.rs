@@ -13,7 +13,7 @@ use airhost_identity::token::Verifier;
 use airhost_jobs::{Jobs, KindRule};
 use airhost_mail::{MailOutbox, Sender};
 use airhost_manifest::{Artifact, Manifest};
-use airhost_mesh::Mesh;
+use airhost_mesh::{Deployed, Mesh};
 use airhost_runtime::{Deployment, Runtime, ServiceEnvironment, VaultGrant};
 use airhost_storage::sql::Sqlite;
 use bytes::Bytes;
@@ -29,6 +29,13 @@ pub(crate) struct Service {
     pub(crate) openapi: Option<Bytes>,
     pub(crate) database: Option<Arc<Sqlite>>,
     pub(crate) loops: Mutex<Option<Loops>>,
+}
+
+impl Service {
+    /// What the mesh is told of it.
+    fn deployed(&self) -> Deployed {
+        Deployed { manifest: Arc::clone(&self.manifest), revision: Some(self.revision) }
+    }
 }
 
 /// What the host's own work needs of a revision's environment.
@@ -107,14 +114,14 @@ impl Services {
 
     /// Puts the grants of all active revisions in force.
     fn grant(&self, routed: &BTreeSet<ServiceName>) {
-        let mut manifests: Vec<Arc<Manifest>> =
-            self.all().iter().map(|service| Arc::clone(&service.manifest)).collect();
+        let mut deployed: Vec<Deployed> =
+            self.all().iter().map(|service| service.deployed()).collect();
         if let Some(gateway) =
-            manifests.iter_mut().find(|manifest| manifest.name.as_str() == GATEWAY)
+            deployed.iter_mut().find(|deployed| deployed.manifest.name.as_str() == GATEWAY)
         {
-            Arc::make_mut(gateway).calls.extend(routed.iter().cloned());
+            Arc::make_mut(&mut gateway.manifest).calls.extend(routed.iter().cloned());
         }
-        self.mesh.update(manifests.iter().map(|manifest| &**manifest));
+        self.mesh.update(deployed);
     }
 
     /// The manifest's configuration with the operator's values over it.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use airhost_core::{
-    Body, BodyError, Call, Caller, Error, Response, Result, codes, problem_response,
+    Body, BodyError, Call, Caller, Error, GuestFailure, Response, Result, codes, problem_response,
 };
 use airhost_telemetry::spawn_named;
 use bytes::Bytes;
@@ -108,7 +108,8 @@ async fn answer(pool: InFlight, call: Call) -> Result<Response> {
         }
         Ok(End::Streamed) => {
             service.metrics.guest.trap(codes::GUEST_NO_RESPONSE.code);
-            Ok(problem(&codes::GUEST_NO_RESPONSE.error("the service returned without a response")))
+            let error = codes::GUEST_NO_RESPONSE.error("the service returned without a response");
+            Ok(failed(problem(&error)))
         }
         Ok(End::Proxy(call, headers)) => {
             let mut response = service.environment.outbound.dispatch(*call).await?;
@@ -117,16 +118,22 @@ async fn answer(pool: InFlight, call: Call) -> Result<Response> {
             }
             Ok(response)
         }
+        Err(error) if error.code.starts_with("guest.") => Ok(failed(problem(&error))),
         Err(error) if is_guests(&error) => Ok(problem(&error)),
         Err(error) => Err(error),
     }
 }
 
+/// The guest had begun and gave no answer: this one is the host's.
+fn failed(mut response: Response) -> Response {
+    response.extensions_mut().insert(GuestFailure);
+    response
+}
+
 /// Whether an error is what the service did wrong, and so its answer, rather than a failure to
 /// reach it.
 fn is_guests(error: &Error) -> bool {
-    error.code.starts_with("guest.")
-        || error.code == codes::RESPONSE_INVALID.code
+    error.code == codes::RESPONSE_INVALID.code
         || error.code == codes::IMPORT_UNSUPPORTED.code
         || error.code == codes::TX_OPEN.code
         || error.code == codes::CALL_INVALID.code

@@ -43,7 +43,8 @@ pub(crate) async fn answer(
     let port = Arc::clone(&connection.port);
     let settings = **port.settings.load();
     let client = connection.peer.client(&parts.headers, &port.config.trusted_proxies);
-    let mut context = context(&parts.headers, &settings, client);
+    let mut context =
+        context(&parts.headers, &settings, connection.peer.address.ip().to_canonical(), client);
     let span = begin(&port.traces, &parts.headers, &mut context);
     let span = span.map(|span| span.service(&port.config.service));
     let surface = Surface::of(parts.uri.path());
@@ -80,7 +81,12 @@ pub(crate) async fn answer(
     finish(response, pending, &correlation, head, client_upgrade, (surface, path))
 }
 
-fn context(headers: &HeaderMap, settings: &PortSettings, client: IpAddr) -> CallContext {
+fn context(
+    headers: &HeaderMap,
+    settings: &PortSettings,
+    source: IpAddr,
+    client: IpAddr,
+) -> CallContext {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     CallContext {
         caller: Caller::Public,
@@ -93,6 +99,7 @@ fn context(headers: &HeaderMap, settings: &PortSettings, client: IpAddr) -> Call
         trace: TraceContext::generate(),
         depth: 0,
         priority: Priority::Normal,
+        source_ip: Some(source),
         client_ip: Some(client),
         route: None,
     }
