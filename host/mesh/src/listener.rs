@@ -20,6 +20,7 @@ mod body;
 mod client;
 mod config;
 mod connection;
+mod pieces;
 mod record;
 mod request;
 mod upgrade;

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::{connection::Marks, record::Pending};
+use super::{connection::Marks, pieces::Pieces, record::Pending};
 
 /// The sender did not keep the least rate.
 #[derive(Debug, thiserror::Error)]
@@ -98,7 +98,7 @@ impl Drop for RequestBody {
 
 /// A response's body; its end is the end of the request.
 pub(crate) struct ResponseBody {
-    body: Body,
+    body: Pieces,
     /// None when the connection becomes something else and is accounted for there.
     pending: Option<Pending>,
     untaken: bool,
@@ -109,12 +109,12 @@ impl ResponseBody {
         if body.is_end_stream() {
             pending.complete();
         }
-        Self { body, pending: Some(pending), untaken: false }
+        Self { body: Pieces::new(body), pending: Some(pending), untaken: false }
     }
 
     /// The empty body of a switch of protocols.
     pub(crate) fn switched() -> Self {
-        Self { body: Body::Empty, pending: None, untaken: false }
+        Self { body: Pieces::new(Body::Empty), pending: None, untaken: false }
     }
 
     fn hold(&mut self, waits: bool) {
