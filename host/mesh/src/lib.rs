@@ -18,6 +18,7 @@ mod inbound;
 mod listener;
 mod outbound;
 mod outcome;
+mod recording;
 mod service_routes;
 mod surface;
 mod upgrade;

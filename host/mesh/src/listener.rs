@@ -20,6 +20,7 @@ mod body;
 mod client;
 mod config;
 mod connection;
+mod edge;
 mod pieces;
 mod record;
 mod request;
@@ -37,19 +38,14 @@ use std::{
 };
 
 use airhost_core::Dispatch;
-use airhost_telemetry::{
-    Telemetry,
-    log::Logs,
-    metrics::{Edge, EdgeMetrics, Protocol, Reporter, Security, ServiceMetrics},
-    trace::Traces,
-};
+use airhost_telemetry::{Telemetry, log::Logs, metrics::ServiceMetrics, trace::Traces};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::config::{ListenerConfig, MinRate, PortSettings};
-use self::{client::Peer, connection::Marks};
+use self::{client::Peer, connection::Marks, edge::FromClients};
 
 /// What all connections of a listener share.
 pub(crate) struct Port {
@@ -60,7 +56,7 @@ pub(crate) struct Port {
     pub(crate) traces: Arc<Traces>,
     pub(crate) metrics: Arc<ServiceMetrics>,
     /// From clients to the service.
-    pub(crate) edge: Arc<EdgeMetrics>,
+    pub(crate) edge: FromClients,
     pub(crate) inline_budget: Semaphore,
     pub(crate) tasks: TaskTracker,
     /// Cancelled when draining begins: switched connections have no request to wait for.
@@ -117,13 +113,7 @@ impl Listener {
         let socket = TcpListener::bind(config.address).await?;
         let local = socket.local_addr()?;
         let metrics = telemetry.metrics.service(&config.service);
-        let edge = telemetry.metrics.edge(&Edge {
-            reporter: Reporter::Destination,
-            source: "unknown",
-            destination: config.service.as_str(),
-            security: Security::None,
-            protocol: Protocol::Http,
-        });
+        let edge = FromClients::new(&telemetry.metrics, config.service.clone());
         let port = Arc::new(Port {
             inline_budget: Semaphore::new(config.inline_budget.min(Semaphore::MAX_PERMITS)),
             config,

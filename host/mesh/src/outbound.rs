@@ -10,6 +10,8 @@ pub mod breaker;
 mod client;
 mod decisions;
 mod destinations;
+mod edges;
+mod gauges;
 mod grants;
 mod inside;
 mod pacing;
@@ -26,7 +28,7 @@ use airhost_manifest::{Injection, Scheme};
 use airhost_policy::{Snapshot, Workload, traffic::CircuitBreakerSettings};
 use airhost_telemetry::{
     ResponseFlag, Telemetry,
-    metrics::EdgeMetrics,
+    metrics::Seen,
     trace::{ActiveSpan, Kind, Status},
 };
 use async_trait::async_trait;
@@ -38,6 +40,7 @@ use tokio::time::Instant;
 use self::{
     breaker::Breakers,
     client::{Outside, Way},
+    edges::Edges,
     grants::{Grants, InsideGrant, OutsideGrant, pace_keys},
     inside::Inside,
     retry_after::retry_after,
@@ -53,7 +56,7 @@ use crate::{
     destination::{Faults, MirrorCounts},
     flags::{BREAKER_ATTR, response_flag},
     headers,
-    outcome::Outcome,
+    recording::Recording,
 };
 
 /// Puts secrets into calls outside, as the manifest's `[[secrets.inject]]` rules say.
@@ -140,8 +143,11 @@ impl Mesh {
         let policies = Arc::new(Snapshot::default());
         let grants = Grants::default();
         let table = Table::new(&[], &policies, grants, &config.node, None);
+        let edges = Edges::new(&telemetry.metrics, &[], policies.mesh());
+        let inside = Arc::new(Inside::new(local, config.node.clone(), table, edges));
+        telemetry.metrics.register(&inside);
         Ok(Self {
-            inside: Arc::new(Inside::new(local, config.node.clone(), table)),
+            inside,
             sources: Mutex::new(Sources { services: Vec::new(), policies }),
             outside: Outside::new(&config.roots, config.connect_timeout)?,
             breakers: Breakers::new(None),
@@ -171,18 +177,20 @@ impl Mesh {
         let before = self.inside.table.load_full();
         let manifests = sources.services.iter().map(|service| &*service.manifest);
         let in_flight = self.config.in_flight;
-        let grants = Grants::new(manifests, &before.grants, in_flight, &self.telemetry);
+        let metrics = &self.telemetry.metrics;
+        let edges = Edges::new(metrics, &sources.services, sources.policies.mesh());
+        metrics.know(edges.sides());
+        let grants = Grants::new(manifests, &before.grants, in_flight, &edges);
         let node = &self.config.node;
         let table = Table::new(&sources.services, &sources.policies, grants, node, Some(&before));
+        self.inside.edges.store(Arc::new(edges));
         self.inside.table.store(Arc::new(table));
     }
 
     /// The destinations that are services, by service, each with its subsets that were called.
     #[must_use]
     pub fn destinations(&self) -> Vec<DestinationStatus> {
-        let table = self.inside.table.load();
-        let plans = table.services();
-        plans.iter().flat_map(|(_, plan)| plan.destinations.status()).collect()
+        self.inside.destinations()
     }
 
     /// The circuit breakers that have seen failures.
@@ -236,7 +244,8 @@ impl Mesh {
             return Ok(Some(Arc::clone(grant)));
         }
         if let Some(caller) = caller {
-            caller.denied.record(StatusCode::FORBIDDEN, ResponseFlag::PolicyDenied, Duration::ZERO);
+            let refused = Seen::refused(StatusCode::FORBIDDEN, ResponseFlag::PolicyDenied);
+            caller.denied.record(&refused);
         }
         Err(codes::CALL_DENIED.error(format!("{name} may not call {service}")))
     }
@@ -251,11 +260,8 @@ impl Mesh {
             return Ok(Arc::clone(grant));
         }
         if let Some(of_caller) = of_caller {
-            of_caller.denied.record(
-                StatusCode::FORBIDDEN,
-                ResponseFlag::PolicyDenied,
-                Duration::ZERO,
-            );
+            let refused = Seen::refused(StatusCode::FORBIDDEN, ResponseFlag::PolicyDenied);
+            of_caller.denied.record(&refused);
         }
         let scheme = if place.scheme == Scheme::Https { "https" } else { "http" };
         Err(codes::CALL_DENIED
@@ -282,7 +288,7 @@ impl Mesh {
         })
     }
 
-    async fn forward(&self, call: Call, span: Option<&mut ActiveSpan>) -> Result<Response> {
+    async fn forward(&self, mut call: Call, span: Option<&mut ActiveSpan>) -> Result<Response> {
         if call.context.deadline.is_over() {
             return Err(
                 codes::DEADLINE_EXCEEDED.error("the deadline was over before the call was made")
@@ -294,30 +300,32 @@ impl Mesh {
         match &call.target {
             Target::Service(service) => {
                 let grant = self.may_call(&call.context, service)?;
-                let began = Instant::now();
                 let service = service.clone();
-                let result = self.inside.call(call, &service, grant.as_deref(), span).await;
-                if let Some(grant) = grant {
-                    record(&grant.source, &result, began.elapsed());
-                }
-                result
+                let Some(grant) = grant else {
+                    return self.inside.call(call, &service, None, span).await;
+                };
+                let recording = Recording::begin(&grant.source, &mut call.request);
+                let result = self.inside.call(call, &service, Some(&grant), span).await;
+                recording.end(result)
             }
             // Few calls go outside: their larger future is kept off the path of the others.
             Target::External => Box::pin(self.call_outside(call, span)).await,
         }
     }
 
-    async fn call_outside(&self, call: Call, span: Option<&mut ActiveSpan>) -> Result<Response> {
+    async fn call_outside(
+        &self,
+        mut call: Call,
+        span: Option<&mut ActiveSpan>,
+    ) -> Result<Response> {
         let Caller::Service { name, .. } = &call.context.caller else {
             return Err(codes::CALL_DENIED.error("only services call hosts outside"));
         };
         let caller = name.clone();
         let place = Place::of(call.request.uri())?;
         let grant = self.grant(&caller, &place)?;
-        let began = Instant::now();
-        let result = self.through(call, &caller, &place, &grant, span).await;
-        record(&grant.metrics, &result, began.elapsed());
-        result
+        let recording = Recording::begin(&grant.metrics, &mut call.request);
+        recording.end(self.through(call, &caller, &place, &grant, span).await)
     }
 
     async fn through(
@@ -553,17 +561,6 @@ fn clean(mut response: Response) -> Response {
         response.headers_mut().insert(header::UPGRADE, protocol);
     }
     response
-}
-
-fn record(metrics: &EdgeMetrics, result: &Result<Response>, duration: Duration) {
-    match result {
-        Ok(response) => {
-            let told = response.extensions().get::<Outcome>();
-            let flag = told.map_or(ResponseFlag::None, |told| told.flag);
-            metrics.record(response.status(), flag, duration);
-        }
-        Err(error) => metrics.record(error.status(), response_flag(error), duration),
-    }
 }
 
 #[cfg(test)]

@@ -578,13 +578,31 @@ async fn a_call_has_a_span_and_is_counted_for_both_sides() {
         }
     }
     let metrics = telemetry.metrics.render();
-    for reporter in ["source", "destination"] {
-        let counted = metrics.lines().any(|line| {
-            line.starts_with("istio_requests_total")
-                && line.contains(&format!("reporter=\"{reporter}\""))
-                && line.contains("destination_workload=\"auth-service\"")
-                && line.ends_with(" 1")
+    let identity = "spiffe://cluster.local/ns/pyairtable/sa";
+    for (reporter, security) in [("source", "unknown"), ("destination", "mutual_tls")] {
+        let of_reporter = format!("istio_requests_total{{reporter=\"{reporter}\"");
+        let mut counted = metrics.lines().filter(|line| {
+            line.starts_with(&of_reporter) && line.contains("destination_workload=\"auth-service\"")
         });
-        assert!(counted, "{reporter}\n{metrics}");
+        let line = counted.next().unwrap();
+        for label in [
+            "source_workload=\"caller\"",
+            &format!("source_principal=\"{identity}/caller\""),
+            &format!("destination_principal=\"{identity}/auth-service\""),
+            "destination_service=\"auth-service.pyairtable.svc.cluster.local\"",
+            &format!("connection_security_policy=\"{security}\""),
+            "request_protocol=\"http\",response_code=\"200\"",
+        ] {
+            assert!(line.contains(label), "{label}: {line}");
+        }
+        assert!(line.ends_with(" 1"), "{line}");
+        assert_eq!(counted.next(), None);
+    }
+    let denied = metrics
+        .lines()
+        .find(|line| line.starts_with("istio_requests_total") && line.contains("BlackHoleCluster"));
+    assert!(denied.unwrap().contains("response_code=\"403\""));
+    for family in ["airhost_destination_endpoints", "airhost_mirrored_requests_total"] {
+        assert!(metrics.contains(&format!("# TYPE {family} ")), "{family}");
     }
 }

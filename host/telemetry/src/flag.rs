@@ -2,7 +2,7 @@ use std::fmt;
 
 /// Why a response is what it is, in Envoy's words (`%RESPONSE_FLAGS%`); a closed set, because it
 /// is a label.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum ResponseFlag {
     /// Nothing unusual.

@@ -1,11 +1,15 @@
 //! The catalogue of metrics: every family the host has, as fields of typed structs.
 //!
 //! A handle ([`ServiceMetrics`], [`EdgeMetrics`]) is looked up once per service or per pair of
-//! services and then held; counting is an indexed atomic add, without hashing a label. That is
+//! workloads and then held; counting is an indexed atomic add, without hashing a label. That is
 //! why this is not `prometheus-client`, whose families hash the label set on every access and
 //! whose histograms take a lock on every observation. Label values come from closed sets and from
 //! names of deployed services, so that no client can make a series.
+//!
+//! Whoever knows numbers already, as the mesh of its endpoints, tells them when they are asked for
+//! ([`Metrics::register`]).
 
+mod calls;
 mod cell;
 mod exposition;
 mod process;
@@ -14,25 +18,25 @@ mod statuses;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, OnceLock},
+    fmt,
+    sync::{Arc, OnceLock, Weak},
     time::Duration,
 };
 
 use airhost_core::ServiceName;
+use arc_swap::ArcSwap;
 use http::{Method, StatusCode};
 use parking_lot::RwLock;
 
-pub use cell::{Buckets, Counter, Gauge, Histogram};
+use calls::Edges;
+pub use calls::{Destination, Edge, EdgeMetrics, Protocol, Reporter, Security, Seen, Side};
+pub use cell::{Buckets, Counter, Gauge, Histogram, Snapshot};
+pub use exposition::{Format, Kind, Page};
 use statuses::Statuses;
-
-use crate::ResponseFlag;
-
-/// Most pairs of services that are told apart; calls of further ones are counted under `other`.
-const MAX_EDGES: usize = 4096;
 
 /// Upper bounds of `http_request_duration_seconds`.
 static SECONDS: Buckets = Buckets {
-    unit: Duration::from_secs(1),
+    unit: 1_000_000_000,
     bounds: &[
         (500_000, "0.0005"),
         (1_000_000, "0.001"),
@@ -52,36 +56,29 @@ static SECONDS: Buckets = Buckets {
     ],
 };
 
-/// Upper bounds of `istio_request_duration_milliseconds`: Istio's own, up to a minute.
-static MILLISECONDS: Buckets = Buckets {
-    unit: Duration::from_millis(1),
-    bounds: &[
-        (500_000, "0.5"),
-        (1_000_000, "1"),
-        (5_000_000, "5"),
-        (10_000_000, "10"),
-        (25_000_000, "25"),
-        (50_000_000, "50"),
-        (100_000_000, "100"),
-        (250_000_000, "250"),
-        (500_000_000, "500"),
-        (1_000_000_000, "1000"),
-        (2_500_000_000, "2500"),
-        (5_000_000_000, "5000"),
-        (10_000_000_000, "10000"),
-        (30_000_000_000, "30000"),
-        (60_000_000_000, "60000"),
-    ],
-};
-
 /// All metrics of a node.
-#[derive(Debug)]
 pub struct Metrics {
     /// Log lines that were dropped because the sink was too slow
     /// (`airhost_log_lines_dropped_total`).
     pub log_lines_dropped: Counter,
     services: RwLock<BTreeMap<ServiceName, Arc<ServiceMetrics>>>,
-    edges: RwLock<BTreeMap<EdgeKey, Arc<EdgeMetrics>>>,
+    edges: Edges,
+    known: ArcSwap<Known>,
+    collectors: RwLock<Vec<Weak<dyn Collect>>>,
+}
+
+/// What was said of the services of this node.
+#[derive(Debug, Default)]
+struct Known {
+    version: u64,
+    services: BTreeMap<ServiceName, Side>,
+}
+
+/// Tells of itself when metrics are asked for: what is known elsewhere already and need not be
+/// counted a second time.
+pub trait Collect: Send + Sync {
+    /// Writes its families, each of them once and whole. It must not wait.
+    fn collect(&self, page: &mut Page);
 }
 
 /// What is counted for one service on this node.
@@ -219,80 +216,24 @@ pub struct DatabaseMetrics {
     pub max: Gauge,
 }
 
-/// Which side of a call counts it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reporter {
-    /// The caller's.
-    Source,
-    /// The callee's.
-    Destination,
-}
-
-/// How the call was protected (`connection_security_policy`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Security {
-    /// In process between known identities, or mTLS.
-    MutualTls,
-    /// Plain text.
-    None,
-    /// Not known, as Istio's clients report.
-    Unknown,
-}
-
-/// `request_protocol`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Protocol {
-    /// HTTP, also in process.
-    Http,
-    /// gRPC over HTTP/2.
-    Grpc,
-}
-
-/// The labels of a pair of services.
-#[derive(Clone, Copy, Debug)]
-pub struct Edge<'a> {
-    /// Which side counts.
-    pub reporter: Reporter,
-    /// The caller's name: a service, `unknown` for a client at a listener, or `airhost`.
-    pub source: &'a str,
-    /// The callee's name: a service, or a host of the caller's egress grants. Never a name that a
-    /// client or a guest chose.
-    pub destination: &'a str,
-    /// How it was protected.
-    pub security: Security,
-    /// Which protocol.
-    pub protocol: Protocol,
-}
-
-type EdgeKey = (Box<str>, Box<str>, Reporter, Security, Protocol);
-
-/// `istio_requests_total` and `istio_request_duration_milliseconds` of one pair of services.
-/// Durations have no `response_code` and `response_flags` labels: twenty buckets for each of them
-/// would be most of a scrape.
-#[derive(Debug)]
-pub struct EdgeMetrics {
-    labels: String,
-    flags: [OnceLock<Box<Statuses>>; ResponseFlag::ALL.len()],
-    duration: Histogram,
-}
-
-impl EdgeMetrics {
-    /// Counts one call. `status` is what the caller saw, also if the host made it up.
-    pub fn record(&self, status: StatusCode, flag: ResponseFlag, duration: Duration) {
-        self.flags[flag as usize].get_or_init(Statuses::new).add(status);
-        self.duration.record(duration);
-    }
-}
-
 impl Metrics {
     /// An empty catalogue.
     #[must_use]
     pub fn new() -> Self {
+        Self::of_cluster("")
+    }
+
+    /// An empty catalogue, for a mesh whose cluster has this name (`source_cluster`,
+    /// `destination_cluster`).
+    #[must_use]
+    pub fn of_cluster(cluster: &str) -> Self {
         process::note_start();
         Self {
             log_lines_dropped: Counter::default(),
             services: RwLock::default(),
-            edges: RwLock::default(),
+            edges: Edges::new(cluster),
+            known: ArcSwap::default(),
+            collectors: RwLock::default(),
         }
     }
 
@@ -316,29 +257,54 @@ impl Metrics {
         }))
     }
 
-    /// The handle of a pair of services; hold it. Beyond 4 096 pairs, those that are new share
-    /// the names `other`.
+    /// The handle of an edge between workloads; hold it. Beyond 4 096 edges, those that are new
+    /// share the name `other`.
     #[must_use]
-    pub fn edge(&self, edge: &Edge<'_>) -> Arc<EdgeMetrics> {
-        let key = |source: &str, destination: &str| -> EdgeKey {
-            (source.into(), destination.into(), edge.reporter, edge.security, edge.protocol)
-        };
-        let mut wanted = key(edge.source, edge.destination);
-        if let Some(found) = self.edges.read().get(&wanted) {
-            return Arc::clone(found);
-        }
-        let mut edges = self.edges.write();
-        if edges.len() >= MAX_EDGES && !edges.contains_key(&wanted) {
-            wanted = key("other", "other");
-        }
-        let labels = render::edge_labels(&wanted);
-        Arc::clone(edges.entry(wanted).or_insert_with(|| {
-            Arc::new(EdgeMetrics {
-                labels,
-                flags: std::array::from_fn(|_| OnceLock::new()),
-                duration: Histogram::new(&MILLISECONDS),
-            })
-        }))
+    pub fn edge(&self, edge: &Edge) -> Arc<EdgeMetrics> {
+        self.edges.get(edge)
+    }
+
+    /// Says what the labels of the services of this node are, in the place of what was said before.
+    pub fn know(&self, services: impl IntoIterator<Item = (ServiceName, Side)>) {
+        let services: BTreeMap<_, _> = services.into_iter().collect();
+        self.known.rcu(|before| Known { version: before.version + 1, services: services.clone() });
+    }
+
+    /// The edge from clients to a service, which is in plain text or without a client's
+    /// certificate; it lasts for as long as [`Metrics::known_version`] stays the same.
+    #[must_use]
+    pub fn from_clients(&self, service: &ServiceName) -> Arc<EdgeMetrics> {
+        let known = self.known.load();
+        let side = known.services.get(service).cloned();
+        let side = side.unwrap_or_else(|| Side::named(service.as_str()));
+        self.edge(&Edge {
+            reporter: Reporter::Destination,
+            source: Side::default(),
+            service: Destination::of(&side),
+            // Nobody has asked for it (Istio: both principals are unknown without mTLS).
+            destination: Side { principal: Arc::default(), ..side },
+            security: Security::None,
+        })
+    }
+
+    /// Changes when something else is said of the services of this node.
+    #[must_use]
+    pub fn known_version(&self) -> u64 {
+        self.known.load().version
+    }
+
+    /// Lets somebody tell of itself for as long as it is there.
+    pub fn register(&self, collector: &Arc<impl Collect + 'static>) {
+        let collector: Weak<dyn Collect> = Arc::downgrade(collector) as _;
+        let mut collectors = self.collectors.write();
+        collectors.retain(|known| known.strong_count() > 0);
+        collectors.push(collector);
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
     }
 }
 

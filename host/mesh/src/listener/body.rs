@@ -3,10 +3,7 @@
 
 use std::{
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::Ordering::Relaxed},
     task::{Context, Poll},
 };
 
@@ -16,6 +13,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::{connection::Marks, pieces::Pieces, record::Pending};
+use crate::recording::{Counts, Messages};
 
 /// The sender did not keep the least rate.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +24,8 @@ pub(crate) struct TooSlow;
 pub(crate) struct RequestBody {
     incoming: Incoming,
     marks: Arc<Marks>,
-    received: Arc<AtomicU64>,
+    received: Arc<Counts>,
+    messages: Messages,
     limit: u64,
     awaited: bool,
 }
@@ -35,10 +34,10 @@ impl RequestBody {
     pub(crate) fn new(
         incoming: Incoming,
         marks: Arc<Marks>,
-        received: Arc<AtomicU64>,
+        received: Arc<Counts>,
         limit: u64,
     ) -> Self {
-        Self { incoming, marks, received, limit, awaited: false }
+        Self { incoming, marks, received, messages: Messages::default(), limit, awaited: false }
     }
 
     fn await_client(&mut self, waits: bool) {
@@ -71,8 +70,8 @@ impl HttpBody for RequestBody {
             Some(Err(error)) => Some(Err(BodyError::Truncated(Box::new(error)))),
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
-                    let size = data.len() as u64;
-                    if self.received.fetch_add(size, Relaxed) + size > self.limit {
+                    let this = &mut *self;
+                    if this.received.add(data, &mut this.messages) > this.limit {
                         return Poll::Ready(Some(Err(BodyError::TooLarge { limit: self.limit })));
                     }
                 }
@@ -141,9 +140,7 @@ impl HttpBody for ResponseBody {
         let Some(pending) = &mut this.pending else { return polled };
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
-                if let Some(data) = frame.data_ref() {
-                    pending.sent(data.len() as u64);
-                }
+                pending.frame(frame);
                 if this.body.is_end_stream() {
                     pending.complete();
                 } else {

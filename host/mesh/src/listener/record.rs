@@ -1,21 +1,24 @@
 //! The record of a request under way. It is handed in when the response is over, or when the
 //! request is dropped because its client left.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering::Relaxed},
-};
+use std::sync::Arc;
 
 use airhost_core::BodyError;
 use airhost_telemetry::{
     ResponseFlag,
     access::Access,
+    metrics::{Protocol, Seen},
     trace::{ActiveSpan, Status},
 };
-use http::StatusCode;
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use http_body::Frame;
 
 use super::{Connection, connection::Marks};
-use crate::outcome::Outcome;
+use crate::{
+    outcome::Outcome,
+    recording::{Counts, Messages, broken, grpc_status, protocol},
+};
 
 /// Longest path in the name of a span, in bytes.
 const MAX_PATH: usize = 256;
@@ -26,7 +29,11 @@ pub(crate) struct Pending {
     access: Access,
     /// None where the trace is not recorded.
     span: Option<ActiveSpan>,
-    received: Option<Arc<AtomicU64>>,
+    received: Option<Arc<Counts>>,
+    protocol: Protocol,
+    grpc_status: Option<u16>,
+    messages: Messages,
+    messages_sent: u64,
     complete: bool,
 }
 
@@ -35,8 +42,19 @@ impl Pending {
         connection: Arc<Connection>,
         access: Access,
         span: Option<ActiveSpan>,
+        request: &HeaderMap,
     ) -> Self {
-        Self { connection, access, span, received: None, complete: false }
+        Self {
+            connection,
+            access,
+            span,
+            received: None,
+            protocol: protocol(request),
+            grpc_status: None,
+            messages: Messages::default(),
+            messages_sent: 0,
+            complete: false,
+        }
     }
 
     pub(crate) fn marks(&self) -> &Marks {
@@ -48,12 +66,21 @@ impl Pending {
     }
 
     /// Where the request body's bytes are counted.
-    pub(crate) fn count_received(&mut self) -> Arc<AtomicU64> {
-        Arc::clone(self.received.get_or_insert_default())
+    pub(crate) fn count_received(&mut self) -> Arc<Counts> {
+        let counts = || Arc::new(Counts::of(self.protocol));
+        Arc::clone(self.received.get_or_insert_with(counts))
     }
 
     /// The head of the response is known.
-    pub(crate) fn head(&mut self, status: StatusCode, outcome: Option<Outcome>) {
+    pub(crate) fn head(
+        &mut self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        outcome: Option<Outcome>,
+    ) {
+        if self.protocol == Protocol::Grpc {
+            self.grpc_status = grpc_status(headers);
+        }
         let record = &mut self.access.record;
         record.status = Some(status);
         if let Some(outcome) = outcome {
@@ -72,6 +99,21 @@ impl Pending {
         self.access.record.bytes_sent += bytes;
     }
 
+    /// A piece of the response was taken.
+    pub(crate) fn frame(&mut self, frame: &Frame<Bytes>) {
+        if let Some(data) = frame.data_ref() {
+            self.sent(data.len() as u64);
+            if self.protocol == Protocol::Grpc {
+                self.messages_sent += self.messages.add(data);
+            }
+        }
+        if let Some(trailers) = frame.trailers_ref()
+            && self.protocol == Protocol::Grpc
+        {
+            self.grpc_status = grpc_status(trailers).or(self.grpc_status);
+        }
+    }
+
     /// All of it was taken.
     pub(crate) fn complete(&mut self) {
         self.complete = true;
@@ -80,11 +122,7 @@ impl Pending {
     /// The response broke off on this side.
     pub(crate) fn broken(&mut self, error: &BodyError) {
         self.complete = true;
-        self.access.record.flag = match error {
-            BodyError::Deadline => ResponseFlag::Timeout,
-            BodyError::Cancelled => ResponseFlag::DownstreamCancelled,
-            _ => ResponseFlag::Reset,
-        };
+        self.access.record.flag = broken(error);
     }
 }
 
@@ -96,13 +134,23 @@ impl Drop for Pending {
         if !self.complete && record.flag == ResponseFlag::None {
             record.flag = ResponseFlag::DownstreamCancelled;
         }
-        if let Some(received) = &self.received {
-            record.bytes_received = received.load(Relaxed);
-        }
+        let (bytes, request_messages) =
+            self.received.as_ref().map_or((0, 0), |counts| counts.get());
+        record.bytes_received += bytes;
+        let port = &self.connection.port;
+        port.edge.record(&Seen {
+            protocol: self.protocol,
+            status: record.status.map_or(0, |status| status.as_u16()),
+            grpc_status: self.grpc_status,
+            flag: record.flag,
+            duration,
+            request_bytes: record.bytes_received,
+            response_bytes: record.bytes_sent,
+            request_messages,
+            response_messages: self.messages_sent,
+        });
         if let Some(status) = record.status {
-            let port = &self.connection.port;
             port.metrics.http.record(&record.method, status, duration);
-            port.edge.record(status, record.flag, duration);
         }
         if let Some(mut span) = self.span.take() {
             let path = &record.path[..record.path.floor_char_boundary(MAX_PATH)];

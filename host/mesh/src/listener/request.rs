@@ -57,7 +57,8 @@ pub(crate) async fn answer(
         context.trace,
     );
     record.service = Some(port.config.service.clone());
-    let mut pending = Pending::new(connection, Access::begin(&port.logs, record), span);
+    let mut pending =
+        Pending::new(connection, Access::begin(&port.logs, record), span, &parts.headers);
 
     let correlation = context.correlation.clone();
     let client_upgrade = parts.extensions.remove::<OnUpgrade>();
@@ -274,7 +275,7 @@ fn finish(
     if response.status() == StatusCode::SWITCHING_PROTOCOLS
         && let Some(switched) = upgrade::splice(&mut response, protocol, client_upgrade)
     {
-        pending.head(response.status(), outcome);
+        pending.head(response.status(), response.headers(), outcome);
         switched.run(pending);
         return with_correlation(response, correlation).map(|_| ResponseBody::switched());
     }
@@ -283,7 +284,8 @@ fn finish(
         let path = path.as_ref().map_or("", PathAndQuery::path);
         response = surface.response(&error, path, correlation);
     }
-    pending.head(response.status(), outcome.or_else(|| response.extensions_mut().remove()));
+    let outcome = outcome.or_else(|| response.extensions_mut().remove());
+    pending.head(response.status(), response.headers(), outcome);
     set_length(&mut response, head);
     with_correlation(response, correlation).map(|body| ResponseBody::new(body, pending))
 }

@@ -4,13 +4,13 @@ use std::{collections::HashMap, sync::Arc};
 
 use airhost_core::ServiceName;
 use airhost_manifest::{Egress, Injection, Manifest, Pace, PaceKey, Scheme};
-use airhost_telemetry::{
-    Telemetry,
-    metrics::{Edge, EdgeMetrics, Protocol, Reporter, Security},
-};
+use airhost_telemetry::metrics::EdgeMetrics;
 use tokio::sync::Semaphore;
 
-use super::pacing::{Limit, Pacer};
+use super::{
+    edges::Edges,
+    pacing::{Limit, Pacer},
+};
 
 /// What the callers may do: one snapshot, replaced as a whole.
 #[derive(Debug, Default)]
@@ -53,7 +53,7 @@ impl Grants {
         manifests: impl IntoIterator<Item = &'a Manifest>,
         before: &Self,
         slots: usize,
-        telemetry: &Telemetry,
+        edges: &Edges,
     ) -> Self {
         let callers = manifests.into_iter().map(|manifest| {
             let old = before.callers.get(&manifest.name);
@@ -73,7 +73,7 @@ impl Grants {
                         |kept| Arc::clone(&kept.slots),
                     ),
                     injections: manifest.secrets.inject.clone(),
-                    metrics: edge(telemetry, manifest.name.as_str(), &egress.host.to_string()),
+                    metrics: edges.outside(&manifest.name, &egress.host.to_string()),
                     egress: egress.clone(),
                 })
             });
@@ -81,10 +81,10 @@ impl Grants {
                 services: manifest
                     .calls
                     .iter()
-                    .map(|callee| (callee.clone(), inside(telemetry, &manifest.name, callee)))
+                    .map(|callee| (callee.clone(), InsideGrant::new(edges, &manifest.name, callee)))
                     .collect(),
                 outside: outside.collect(),
-                denied: edge(telemetry, manifest.name.as_str(), "denied"),
+                denied: edges.denied(&manifest.name),
             };
             (manifest.name.clone(), Arc::new(grants))
         });
@@ -111,30 +111,13 @@ impl CallerGrants {
     }
 }
 
-fn inside(telemetry: &Telemetry, caller: &ServiceName, callee: &ServiceName) -> Arc<InsideGrant> {
-    let edge = |reporter| {
-        telemetry.metrics.edge(&Edge {
-            reporter,
-            source: caller.as_str(),
-            destination: callee.as_str(),
-            security: Security::MutualTls,
-            protocol: Protocol::Http,
+impl InsideGrant {
+    fn new(edges: &Edges, caller: &ServiceName, callee: &ServiceName) -> Arc<Self> {
+        Arc::new(Self {
+            source: edges.source(caller, callee),
+            destination: edges.destination(caller, callee),
         })
-    };
-    Arc::new(InsideGrant {
-        source: edge(Reporter::Source),
-        destination: edge(Reporter::Destination),
-    })
-}
-
-fn edge(telemetry: &Telemetry, source: &str, destination: &str) -> Arc<EdgeMetrics> {
-    telemetry.metrics.edge(&Edge {
-        reporter: Reporter::Source,
-        source,
-        destination,
-        security: Security::Unknown,
-        protocol: Protocol::Http,
-    })
+    }
 }
 
 fn pacer(paces: &[Pace]) -> Option<Arc<Pacer>> {

@@ -21,19 +21,19 @@ use airhost_telemetry::trace::ActiveSpan;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use http::header;
-use tokio::time::Instant;
 
 use super::{
     decisions::Decisions,
-    destinations::Destination,
+    destinations::{Destination, DestinationStatus},
+    edges::Edges,
     grants::InsideGrant,
-    record,
     table::{NodeFacts, ServicePlan, Table},
 };
 use crate::{
     deadline::within_deadline,
     destination::{Faults, Mirrors, fault},
     inbound::{self, Arrival, Passed},
+    recording::Recording,
 };
 
 /// Longest time for the copy of a call that is mirrored.
@@ -48,6 +48,8 @@ pub(crate) struct Inside {
     pub(crate) faults: Faults,
     pub(crate) mirrors: Arc<Mirrors>,
     pub(crate) decisions: Decisions,
+    /// Of the services in the table.
+    pub(crate) edges: ArcSwap<Edges>,
 }
 
 /// One call on its way to a service, and what is known of that service.
@@ -60,7 +62,12 @@ struct Way<'a> {
 }
 
 impl Inside {
-    pub(crate) fn new(local: Arc<dyn Dispatch>, node: NodeFacts, table: Table) -> Self {
+    pub(crate) fn new(
+        local: Arc<dyn Dispatch>,
+        node: NodeFacts,
+        table: Table,
+        edges: Edges,
+    ) -> Self {
         Self {
             local,
             node,
@@ -68,7 +75,15 @@ impl Inside {
             faults: Faults::new(),
             mirrors: Mirrors::new(MIRRORED),
             decisions: Decisions::default(),
+            edges: ArcSwap::from_pointee(edges),
         }
+    }
+
+    /// The destinations that are services, each with its subsets that were called.
+    pub(crate) fn destinations(&self) -> Vec<DestinationStatus> {
+        let table = self.table.load();
+        let plans = table.services();
+        plans.iter().flat_map(|(_, plan)| plan.destinations.status()).collect()
     }
 
     /// Calls a service, as the caller's side of the mesh.
@@ -149,7 +164,13 @@ impl Way<'_> {
 
     /// Enters a pool of this node, through the service's door.
     async fn enter(&self, pool: Option<&Arc<str>>, mut call: Call) -> Result<Response> {
-        let began = Instant::now();
+        let recording = match self.grant {
+            Some(grant) => Some(Recording::begin(&grant.destination, &mut call.request)),
+            None => {
+                let edge = self.inside.edges.load().arrival(&call.context.caller, self.service);
+                edge.map(|edge| Recording::begin(&edge, &mut call.request))
+            }
+        };
         let door = self.plan.door(pool.map(|pool| &**pool));
         let arrival = Arrival {
             service: self.service.as_str(),
@@ -172,10 +193,10 @@ impl Way<'_> {
                 }
             }
         };
-        if let Some(grant) = self.grant {
-            record(&grant.destination, &result, began.elapsed());
+        match recording {
+            Some(recording) => recording.end(result),
+            None => result,
         }
-        result
     }
 }
 

@@ -48,12 +48,13 @@ impl Gauge {
     }
 }
 
-/// The buckets of a histogram of durations.
+/// The buckets of a histogram.
 #[derive(Debug)]
 pub struct Buckets {
-    /// What a value of 1 stands for.
-    pub unit: Duration,
-    /// Inclusive upper bounds in nanoseconds, rising, with their `le` label. At most 15.
+    /// What a value of 1 stands for, in what is observed: a billion where nanoseconds are observed
+    /// and seconds are shown.
+    pub unit: u64,
+    /// Inclusive upper bounds of what is observed, rising, with their `le` label. At most 15.
     pub bounds: &'static [(u64, &'static str)],
 }
 
@@ -62,7 +63,7 @@ const MAX_BOUNDS: usize = 15;
 /// Most shards; a power of two.
 const MAX_SHARDS: usize = 8;
 
-/// A histogram of durations with fixed buckets. Threads write to shards of their own, because an
+/// A histogram with fixed buckets, of durations in nanoseconds or of sizes. Threads write to shards of their own, because an
 /// observation touches two words and every request observes.
 #[derive(Debug)]
 pub struct Histogram {
@@ -75,7 +76,7 @@ pub struct Histogram {
 #[repr(align(128))]
 struct Shard {
     counts: [AtomicU64; MAX_BOUNDS + 1],
-    sum_nanos: AtomicU64,
+    sum: AtomicU64,
 }
 
 impl Histogram {
@@ -91,27 +92,40 @@ impl Histogram {
         Self { buckets, shards: (0..shards).map(|_| Shard::default()).collect() }
     }
 
-    /// Adds one observation.
+    /// Adds a duration, in nanoseconds.
     pub fn record(&self, duration: Duration) {
-        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        let bucket = self.buckets.bounds.partition_point(|(bound, _)| *bound < nanos);
+        self.observe(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    /// Adds one observation.
+    pub fn observe(&self, value: u64) {
+        let bucket = self.buckets.bounds.partition_point(|(bound, _)| *bound < value);
         let shard = &self.shards[shard_of_thread() & (self.shards.len() - 1)];
         shard.counts[bucket].fetch_add(1, Ordering::Relaxed);
-        shard.sum_nanos.fetch_add(nanos, Ordering::Relaxed);
+        if value > 0 {
+            shard.sum.fetch_add(value, Ordering::Relaxed);
+        }
+    }
+
+    /// How many observations there are.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        let shards = self.shards.iter().flat_map(|shard| &shard.counts);
+        shards.map(|count| count.load(Ordering::Relaxed)).sum()
     }
 
     /// What it holds now.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let mut counts = vec![0; self.buckets.bounds.len() + 1];
-        let mut sum_nanos = 0_u64;
+        let mut sum = 0_u64;
         for shard in &self.shards {
             for (total, count) in counts.iter_mut().zip(&shard.counts) {
                 *total += count.load(Ordering::Relaxed);
             }
-            sum_nanos = sum_nanos.wrapping_add(shard.sum_nanos.load(Ordering::Relaxed));
+            sum = sum.wrapping_add(shard.sum.load(Ordering::Relaxed));
         }
-        Snapshot { buckets: self.buckets, counts, sum_nanos }
+        Snapshot { buckets: self.buckets, counts, sum }
     }
 }
 
@@ -121,7 +135,7 @@ pub struct Snapshot {
     pub(super) buckets: &'static Buckets,
     /// Observations in each bucket, not cumulated; the last one has no bound.
     pub(super) counts: Vec<u64>,
-    pub(super) sum_nanos: u64,
+    pub(super) sum: u64,
 }
 
 impl Snapshot {
@@ -138,11 +152,11 @@ impl Snapshot {
         Self {
             buckets: self.buckets,
             counts: counts.map(|(now, then)| now.saturating_sub(*then)).collect(),
-            sum_nanos: self.sum_nanos.wrapping_sub(earlier.sum_nanos),
+            sum: self.sum.wrapping_sub(earlier.sum),
         }
     }
 
-    /// The duration below which `quantile` (0 to 1) of the observations lie, interpolated in its
+    /// Of durations, that below which `quantile` (0 to 1) of the observations lie, interpolated in its
     /// bucket as Prometheus' `histogram_quantile` does; none without observations. What lies in
     /// the last bucket answers the largest bound.
     #[must_use]

@@ -25,29 +25,29 @@ pub(super) fn render(page: &mut Page) {
         |file: &str| std::fs::read_to_string(format!("/proc/self/{file}")).unwrap_or_default();
     if let Some(start) = START.get() {
         page.family("process_start_time_seconds", Kind::Gauge, "When the process began.");
-        page.sample("", start);
+        page.sample(&[], start);
     }
     if let Some(seconds) = cpu_seconds(&read("stat")) {
         page.family("process_cpu_seconds_total", Kind::Counter, "User and system CPU time.");
-        page.sample("", seconds);
+        page.sample(&[], seconds);
     }
     let status = read("status");
     if let Some(bytes) = field(&status, "VmRSS:") {
         page.family("process_resident_memory_bytes", Kind::Gauge, "Resident memory.");
-        page.sample("", bytes * 1024);
+        page.sample(&[], bytes * 1024);
     }
     if let Some(threads) = field(&status, "Threads:") {
         page.family("process_threads", Kind::Gauge, "Threads of the operating system.");
-        page.sample("", threads);
+        page.sample(&[], threads);
     }
     if let Ok(entries) = std::fs::read_dir("/proc/self/fd") {
         page.family("process_open_fds", Kind::Gauge, "Open file descriptors.");
         // The listing has one open itself.
-        page.sample("", entries.count().saturating_sub(1));
+        page.sample(&[], entries.count().saturating_sub(1));
     }
     if let Some(most) = field(&read("limits"), "Max open files") {
         page.family("process_max_fds", Kind::Gauge, "The most file descriptors there may be.");
-        page.sample("", most);
+        page.sample(&[], most);
     }
 }
 

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use super::*;
 
 /// Reads a page back: samples by name and labels. Panics on what the format does not allow.
-fn parse(page: &str) -> BTreeMap<String, f64> {
+pub(super) fn parse(page: &str) -> BTreeMap<String, f64> {
     let mut samples = BTreeMap::new();
     let mut typed = std::collections::BTreeSet::new();
     let mut family = String::new();
@@ -14,7 +14,7 @@ fn parse(page: &str) -> BTreeMap<String, f64> {
         } else if !line.starts_with("# HELP ") {
             let (series, value) = line.rsplit_once(' ').unwrap();
             assert!(series.starts_with(&family), "{series} is not in {family}");
-            let number = value.parse().unwrap();
+            let number = value.parse().unwrap_or_else(|_| panic!("{line}"));
             assert!(samples.insert(series.to_owned(), number).is_none(), "{series} twice");
         }
     }
@@ -22,7 +22,7 @@ fn parse(page: &str) -> BTreeMap<String, f64> {
     samples
 }
 
-fn name(text: &str) -> ServiceName {
+pub(super) fn name(text: &str) -> ServiceName {
     text.parse().unwrap()
 }
 
@@ -74,6 +74,7 @@ fn every_family_of_a_service_is_there() {
     service.outbox.lag_millis.set(2500);
     service.deploys.record(DeployResult::RolledBack);
     service.database.busy.set(2);
+    service.database.max.set(5);
     let samples = parse(&metrics.render_service(&name("a")));
     for (series, value) in [
         (r#"airhost_guest_instances_busy{service="a"}"#, 2.0),
@@ -85,59 +86,10 @@ fn every_family_of_a_service_is_there() {
         (r#"airhost_outbox_lag_seconds{service="a"}"#, 2.5),
         (r#"airhost_deploys_total{service="a",result="rolled-back"}"#, 1.0),
         (r#"db_pool_connections{service="a",state="busy"}"#, 2.0),
+        (r#"db_pool_connections_max{service="a"}"#, 5.0),
     ] {
         assert_eq!(samples.get(series), Some(&value), "{series}");
     }
-}
-
-#[test]
-fn calls_between_services_are_counted_on_their_side() {
-    let metrics = Metrics::new();
-    let edge = Edge {
-        reporter: Reporter::Source,
-        source: "a",
-        destination: "b",
-        security: Security::Unknown,
-        protocol: Protocol::Http,
-    };
-    let handle = metrics.edge(&edge);
-    assert!(Arc::ptr_eq(&handle, &metrics.edge(&edge)));
-    handle.record(StatusCode::SERVICE_UNAVAILABLE, ResponseFlag::Overflow, Duration::ZERO);
-    let series = concat!(
-        r#"istio_requests_total{reporter="source",source_workload="a",destination_workload="b","#,
-        r#"connection_security_policy="unknown",request_protocol="http","#,
-        r#"response_code="503",response_flags="UO"}"#
-    );
-    assert_eq!(parse(&metrics.render_service(&name("a"))).get(series), Some(&1.0));
-    assert_eq!(parse(&metrics.render_service(&name("b"))).get(series), None);
-}
-
-#[test]
-fn names_of_hosts_are_escaped_and_their_number_is_bounded() {
-    let metrics = Metrics::new();
-    for index in 0..MAX_EDGES + 10 {
-        let destination = format!("x\"\\\n{index}");
-        let edge = Edge {
-            reporter: Reporter::Source,
-            source: "a",
-            destination: &destination,
-            security: Security::None,
-            protocol: Protocol::Grpc,
-        };
-        if index == 0 || index >= MAX_EDGES {
-            metrics.edge(&edge).record(StatusCode::OK, ResponseFlag::None, Duration::ZERO);
-        } else {
-            let _handle = metrics.edge(&edge);
-        }
-    }
-    assert_eq!(metrics.edges.read().len(), MAX_EDGES + 1);
-    let page = metrics.render();
-    let samples = parse(&page);
-    assert!(page.contains(r#"destination_workload="x\"\\\n0""#));
-    let shared = samples
-        .iter()
-        .find(|(series, _)| series.contains(r#"_workload="other""#) && series.contains("code"));
-    assert_eq!(shared.unwrap().1, &10.0);
 }
 
 #[test]
@@ -190,4 +142,25 @@ fn threads_lose_nothing() {
     });
     assert_eq!(service.http.count(200..300), 80_000);
     assert_eq!(service.http.duration().snapshot().count(), 80_000);
+}
+
+#[test]
+fn who_registers_is_asked_for_as_long_as_it_is_there() {
+    struct Fixed;
+    impl Collect for Fixed {
+        fn collect(&self, page: &mut Page) {
+            page.family("airhost_made_up_total", Kind::Counter, "Made up.");
+            page.sample(&[("name", "a\"\\\n")], 7);
+        }
+    }
+    let metrics = Metrics::new();
+    let fixed = Arc::new(Fixed);
+    metrics.register(&fixed);
+    let series = r#"airhost_made_up_total{name="a\"\\\n"}"#;
+    assert_eq!(parse(&metrics.render()).get(series), Some(&7.0));
+    let open = metrics.render_as(Format::OpenMetrics);
+    assert!(open.contains("# TYPE airhost_made_up counter\n"));
+    assert!(open.contains(series) && open.ends_with("\n# EOF\n"));
+    drop(fixed);
+    assert_eq!(parse(&metrics.render()).get(series), None);
 }

@@ -125,7 +125,8 @@ impl Way<'_> {
             call.context.deadline = call.context.deadline.at_most(timeout);
         }
         call.target = Target::Service(service.clone());
-        let way = Way { service: &service, plan: &plan, ..*self };
+        let grant = self.grant.filter(|_| service == *self.service);
+        let way = Way { service: &service, plan: &plan, grant, ..*self };
         let mut response = way.tries(call, &destination, &route.retries).await?;
         if injected.delayed {
             outcome::flag(&mut response, ResponseFlag::DelayInjected);
