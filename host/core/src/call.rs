@@ -1,7 +1,8 @@
 use std::{net::IpAddr, sync::Arc};
 
 use crate::{
-    CorrelationId, Deadline, Principal, Request, ServiceName, SpiffeId, Tenant, TraceContext,
+    CorrelationId, Deadline, Principal, Propagated, Request, ServiceName, SpiffeId, Tenant,
+    TraceContext,
 };
 
 /// A request on its way to a service or a host, and all that travels with it.
@@ -82,6 +83,8 @@ pub struct CallContext {
     pub client_ip: Option<IpAddr>,
     /// The gateway route that matched.
     pub route: Option<Arc<RouteMatch>>,
+    /// What else of the client's trace travels along.
+    pub propagated: Option<Arc<Propagated>>,
 }
 
 impl CallContext {
@@ -103,6 +106,7 @@ impl CallContext {
             source_ip: None,
             client_ip: None,
             route: None,
+            propagated: None,
         }
     }
 

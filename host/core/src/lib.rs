@@ -33,7 +33,7 @@ pub use name::{NameError, ServiceName};
 pub use principal::{Principal, Tenant};
 pub use problem::{GuestFailure, problem_response};
 pub use revision::{Revision, RevisionError};
-pub use trace::{CorrelationId, TraceContext};
+pub use trace::{CorrelationId, Propagated, TraceContext};
 
 /// A request that is addressed to a service or a host.
 pub type Request = http::Request<Body>;

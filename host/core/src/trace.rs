@@ -1,5 +1,6 @@
 use std::{fmt, sync::Arc};
 
+use http::{HeaderMap, HeaderName, HeaderValue};
 use uuid::Uuid;
 
 /// Names one piece of work over all services; in every log line, event and response.
@@ -104,6 +105,59 @@ impl fmt::Display for TraceContext {
     }
 }
 
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
+
+/// What a client sends beside `traceparent`, and what goes along with every call that is made on
+/// its behalf: other systems' part of the trace context, and its own properties.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Propagated {
+    /// `tracestate` (W3C Trace Context, 3.3), of at most 32 members and 512 bytes.
+    pub state: Option<Box<str>>,
+    /// `baggage` (W3C Baggage, 3.3), of at most 64 members and 8 192 bytes.
+    pub baggage: Option<Box<str>>,
+}
+
+impl Propagated {
+    /// Reads it from a request's head; none if there is nothing. `traced` is whether the request
+    /// has a valid `traceparent`: `tracestate` means nothing without.
+    #[must_use]
+    pub fn read(headers: &HeaderMap, traced: bool) -> Option<Arc<Self>> {
+        let state = if traced { list(headers, &TRACESTATE, 32, 512) } else { None };
+        let baggage = list(headers, &BAGGAGE, 64, 8192);
+        (state.is_some() || baggage.is_some()).then(|| Arc::new(Self { state, baggage }))
+    }
+
+    /// Puts it into a request's head. Baggage is for services alone: its owner has not agreed that
+    /// hosts outside read it. What the caller has set itself stays.
+    pub fn write(&self, headers: &mut HeaderMap, with_baggage: bool) {
+        let baggage = self.baggage.as_ref().filter(|_| with_baggage);
+        for (name, value) in [(TRACESTATE, self.state.as_ref()), (BAGGAGE, baggage)] {
+            let value = value.and_then(|value| HeaderValue::from_str(value).ok());
+            if let (Some(value), false) = (value, headers.contains_key(&name)) {
+                headers.insert(name, value);
+            }
+        }
+    }
+}
+
+/// A field that is a list, with as many of its members from the left as are allowed.
+fn list(headers: &HeaderMap, name: &HeaderName, members: usize, bytes: usize) -> Option<Box<str>> {
+    let mut text = String::new();
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    let all = values.flat_map(|value| value.split(',')).map(str::trim);
+    for member in all.filter(|member| !member.is_empty()).take(members) {
+        if text.len() + usize::from(!text.is_empty()) + member.len() > bytes {
+            break;
+        }
+        if !text.is_empty() {
+            text.push(',');
+        }
+        text.push_str(member);
+    }
+    (!text.is_empty()).then(|| text.into())
+}
+
 fn random_span() -> [u8; 8] {
     let random = Uuid::new_v4();
     let mut span = [0; 8];
@@ -138,6 +192,38 @@ mod tests {
             "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-extra",
         ] {
             assert_eq!(TraceContext::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_travels_along_is_bounded_and_baggage_stays_inside() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(Propagated::read(&headers, true), None);
+        headers.append("tracestate", HeaderValue::from_static("a=1, b=2"));
+        headers.append("tracestate", HeaderValue::from_static("c=3,,"));
+        headers.append("baggage", HeaderValue::from_static("user=x;p=1"));
+        let read = Propagated::read(&headers, true).unwrap();
+        assert_eq!(read.state.as_deref(), Some("a=1,b=2,c=3"));
+        assert_eq!(read.baggage.as_deref(), Some("user=x;p=1"));
+        assert_eq!(Propagated::read(&headers, false).unwrap().state, None);
+
+        let mut sent = HeaderMap::new();
+        sent.insert("baggage", HeaderValue::from_static("own=1"));
+        read.write(&mut sent, true);
+        assert_eq!(
+            (&sent["tracestate"], &sent["baggage"]),
+            (&"a=1,b=2,c=3".parse().unwrap(), &"own=1".parse().unwrap())
+        );
+        let mut outside = HeaderMap::new();
+        read.write(&mut outside, false);
+        assert_eq!((outside.len(), outside.contains_key("baggage")), (1, false));
+
+        let many = (0..100).map(|at| format!("k{at}=v")).collect::<Vec<_>>().join(",");
+        let long = format!("a=1,b={}", "x".repeat(600));
+        for (text, members) in [(many, 32), (long, 1)] {
+            let headers = HeaderMap::from_iter([(TRACESTATE, text.parse().unwrap())]);
+            let read = Propagated::read(&headers, true).unwrap();
+            assert_eq!(read.state.as_deref().unwrap().split(',').count(), members);
         }
     }
 

@@ -65,7 +65,7 @@ pub(crate) fn pass(
     if !decision.allowed || !decision.audited.is_empty() || decision.dry_run.is_some() {
         tell(&decision, &call.context.caller);
     }
-    Ok(if decision.allowed { Passed::In } else { Passed::Answered(Box::new(denied())) })
+    Ok(if decision.allowed { Passed::In } else { Passed::Answered(Box::new(denied(&decision))) })
 }
 
 /// The authority as the caller sent it.
@@ -100,12 +100,18 @@ fn normalize(call: &mut Call, mode: airhost_policy::PathNormalization) -> airhos
     Ok(())
 }
 
-fn denied() -> Response {
+fn denied(decision: &Decision) -> Response {
     let mut response = Response::new(Body::from(DENIED));
     *response.status_mut() = StatusCode::FORBIDDEN;
     let text = HeaderValue::from_static("text/plain");
     response.headers_mut().insert(header::CONTENT_TYPE, text);
-    let outcome = Outcome { flag: ResponseFlag::PolicyDenied, ..Outcome::default() };
+    // As Envoy writes it, with the rule's place.
+    let rule = decision.rule.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
+    let outcome = Outcome {
+        flag: ResponseFlag::PolicyDenied,
+        route: None,
+        details: Some(format!("rbac_access_denied_matched_policy[{rule}]").into()),
+    };
     response.extensions_mut().insert(outcome);
     response
 }

@@ -21,6 +21,7 @@ mod outcome;
 mod recording;
 mod service_routes;
 mod surface;
+mod trail;
 mod upgrade;
 
 pub use flags::response_flag;

@@ -28,8 +28,9 @@ use airhost_manifest::{Injection, Scheme};
 use airhost_policy::{Snapshot, Workload, traffic::CircuitBreakerSettings};
 use airhost_telemetry::{
     ResponseFlag, Telemetry,
+    access::{Access, Direction, Lines, Record, Upstream},
     metrics::Seen,
-    trace::{ActiveSpan, Kind, Status},
+    trace::{ActiveSpan, Kind, Status, capped, method},
 };
 use async_trait::async_trait;
 use http::{HeaderName, HeaderValue, StatusCode, Uri, header, uri::Authority};
@@ -55,8 +56,10 @@ pub use self::{
 use crate::{
     destination::{Faults, MirrorCounts},
     flags::{BREAKER_ATTR, response_flag},
-    headers,
-    recording::Recording,
+    headers, inbound,
+    outcome::Outcome,
+    recording::{Recording, describe},
+    trail::Trail,
 };
 
 /// Puts secrets into calls outside, as the manifest's `[[secrets.inject]]` rules say.
@@ -274,21 +277,65 @@ impl Mesh {
         if context.caller == Caller::Public || !self.telemetry.traces.records(&context.trace) {
             return None;
         }
-        let (method, uri) = (call.request.method(), call.request.uri());
+        let (method, uri) = (method(call.request.method()), call.request.uri());
         let name = match &call.target {
-            Target::Service(service) => format!("{method} {service}{}", uri.path()),
-            // Paths of hosts outside may be secrets: the address of a web hook is one.
+            Target::Service(service) => format!("{method} {service}"),
             Target::External => format!("{method} {}", uri.host().unwrap_or_default()),
         };
         let traces = &self.telemetry.traces;
-        let span = traces.child(Kind::Client, name, &context.trace, &context.correlation);
+        let mut span = traces.child(Kind::Client, name, &context.trace, &context.correlation);
+        span.set("http.request.method", method);
+        match &call.target {
+            Target::Service(service) => {
+                span.set("server.address", service.to_string());
+                span.set("url.path", capped(uri.path()).to_owned());
+            }
+            // Paths of hosts outside may be secrets: the address of a web hook is one.
+            Target::External => {
+                span.set("server.address", uri.host().unwrap_or_default().to_owned());
+                if let Some(port) = uri.port_u16() {
+                    span.set("server.port", i64::from(port));
+                }
+            }
+        }
         Some(match context.caller.service() {
             Some(caller) => span.service(caller),
             None => span,
         })
     }
 
-    async fn forward(&self, mut call: Call, span: Option<&mut ActiveSpan>) -> Result<Response> {
+    /// The line of a service's call in the access log, if it may be wanted.
+    fn line(&self, call: &Call) -> Option<Box<Access>> {
+        let logs = &self.telemetry.logs;
+        let caller = call.context.caller.service()?;
+        if logs.access().outbound == Lines::Off {
+            return None;
+        }
+        let request = &call.request;
+        let path = match &call.target {
+            Target::Service(_) => request.uri().path(),
+            Target::External => "",
+        };
+        let (correlation, trace) = (call.context.correlation.clone(), call.context.trace);
+        let mut record = Record::new(request.method().clone(), path, correlation, trace);
+        record.direction = Direction::Outbound;
+        record.service = Some(caller.clone());
+        record.tenant = call.context.tenant.clone();
+        record.version = request.version();
+        record.authority = Some(match &call.target {
+            Target::Service(service) => inbound::authority(request, service.as_str()).into(),
+            Target::External => request.uri().host().unwrap_or_default().into(),
+        });
+        Some(Box::new(Access::begin(logs, record)))
+    }
+
+    async fn forward(
+        &self,
+        mut call: Call,
+        span: Option<&mut ActiveSpan>,
+        trail: Option<&Trail>,
+        line: &mut Option<Box<Access>>,
+    ) -> Result<Response> {
         if call.context.deadline.is_over() {
             return Err(
                 codes::DEADLINE_EXCEEDED.error("the deadline was over before the call was made")
@@ -302,14 +349,15 @@ impl Mesh {
                 let grant = self.may_call(&call.context, service)?;
                 let service = service.clone();
                 let Some(grant) = grant else {
-                    return self.inside.call(call, &service, None, span).await;
+                    return self.inside.call(call, &service, None, trail).await;
                 };
-                let recording = Recording::begin(&grant.source, &mut call.request);
-                let result = self.inside.call(call, &service, Some(&grant), span).await;
-                recording.end(result)
+                let recording =
+                    Recording::begin(&grant.source, &mut call.request).with_line(line.take());
+                let result = self.inside.call(call, &service, Some(&grant), trail).await;
+                recording.end(result, trail)
             }
             // Few calls go outside: their larger future is kept off the path of the others.
-            Target::External => Box::pin(self.call_outside(call, span)).await,
+            Target::External => Box::pin(self.call_outside(call, span, trail, line)).await,
         }
     }
 
@@ -317,6 +365,8 @@ impl Mesh {
         &self,
         mut call: Call,
         span: Option<&mut ActiveSpan>,
+        trail: Option<&Trail>,
+        line: &mut Option<Box<Access>>,
     ) -> Result<Response> {
         let Caller::Service { name, .. } = &call.context.caller else {
             return Err(codes::CALL_DENIED.error("only services call hosts outside"));
@@ -324,8 +374,13 @@ impl Mesh {
         let caller = name.clone();
         let place = Place::of(call.request.uri())?;
         let grant = self.grant(&caller, &place)?;
-        let recording = Recording::begin(&grant.metrics, &mut call.request);
-        recording.end(self.through(call, &caller, &place, &grant, span).await)
+        if let Some(trail) = trail {
+            let Place { host, port, .. } = &place;
+            let cluster = format!("outbound|{port}||{host}").into();
+            trail.to(&cluster, &format!("{host}:{port}").into());
+        }
+        let recording = Recording::begin(&grant.metrics, &mut call.request).with_line(line.take());
+        recording.end(self.through(call, &caller, &place, &grant, span).await, trail)
     }
 
     async fn through(
@@ -428,22 +483,53 @@ impl fmt::Debug for Mesh {
 #[async_trait]
 impl Dispatch for Mesh {
     async fn dispatch(&self, mut call: Call) -> Result<Response> {
-        let Some(mut span) = self.span(&call) else { return self.forward(call, None).await };
-        call.context.trace = span.context();
-        let result = self.forward(call, Some(&mut span)).await;
-        let status = match &result {
-            Ok(response) => Status::Http(response.status().as_u16()),
-            Err(error) => {
-                let flag = response_flag(error);
-                if flag != ResponseFlag::None {
-                    span.set("flags", flag.as_str());
-                }
-                Status::Error(error.code.clone())
-            }
-        };
-        span.end(status);
+        if let Some(propagated) = &call.context.propagated {
+            propagated.write(call.request.headers_mut(), call.target != Target::External);
+        }
+        let mut span = self.span(&call);
+        if let Some(span) = &span {
+            call.context.trace = span.context();
+        }
+        let mut line = self.line(&call);
+        let asked = call.request.extensions().get::<Arc<Trail>>().map(Arc::clone);
+        let own = Trail::default();
+        let trail = asked.as_deref().or((span.is_some() || line.is_some()).then_some(&own));
+        let result = self.forward(call, span.as_mut(), trail, &mut line).await;
+        // A call that got to an edge has its line written there, when its answer is over.
+        if let Some(line) = &mut line {
+            describe(line, &result, trail);
+        }
+        if let Some(span) = span {
+            end(span, &result, trail);
+        }
         result
     }
+}
+
+/// Ends a call's span with what became of it.
+fn end(mut span: ActiveSpan, result: &Result<Response>, trail: Option<&Trail>) {
+    let facts = trail.map(Trail::facts).unwrap_or_default();
+    let Upstream { cluster, host, route } = facts.upstream;
+    let told = [("mesh.route", route), ("mesh.cluster", cluster), ("mesh.endpoint", host)];
+    for (name, value) in told {
+        if let Some(value) = value {
+            span.set(name, value);
+        }
+    }
+    if facts.retries > 0 {
+        span.set("http.request.resend_count", i64::from(facts.retries));
+    }
+    let (flag, status) = match result {
+        Ok(response) => {
+            let flag = response.extensions().get::<Outcome>().map(|outcome| outcome.flag);
+            (flag.unwrap_or_default(), Status::Http(response.status().as_u16()))
+        }
+        Err(error) => (response_flag(error), Status::Error(error.code.clone())),
+    };
+    if flag != ResponseFlag::None {
+        span.set("mesh.response_flags", flag.as_str());
+    }
+    span.end(status);
 }
 
 /// Where a URL leads.

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use airhost_core::{Response, RouteMatch};
 use airhost_telemetry::ResponseFlag;
@@ -11,6 +11,26 @@ pub struct Outcome {
     pub flag: ResponseFlag,
     /// The gateway route that matched.
     pub route: Option<Arc<RouteMatch>>,
+    /// Why in a word, where the flag does not tell all (Envoy: `%RESPONSE_CODE_DETAILS%`).
+    pub details: Option<Cow<'static, str>>,
+}
+
+impl Outcome {
+    /// The word for the access log; none where the destination itself has answered.
+    pub(crate) fn details(&self) -> Option<Cow<'static, str>> {
+        let by_flag = || match self.flag {
+            ResponseFlag::FaultInjected => Some("fault_filter_abort"),
+            ResponseFlag::ExternallyDenied => Some("ext_authz_denied"),
+            ResponseFlag::PolicyDenied => Some("rbac_access_denied_matched_policy[none]"),
+            _ => None,
+        };
+        self.details.clone().or_else(|| by_flag().map(Cow::Borrowed))
+    }
+}
+
+/// Says in a word where an answer comes from that is not the destination's own.
+pub(crate) fn details(response: &mut Response, details: impl Into<Cow<'static, str>>) {
+    response.extensions_mut().get_or_insert_default::<Outcome>().details = Some(details.into());
 }
 
 /// Says why the host did something to a call, unless a reason is told already.

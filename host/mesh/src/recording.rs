@@ -15,6 +15,7 @@ use std::{
 use airhost_core::{Body, BodyError, Request, Response, Result};
 use airhost_telemetry::{
     ResponseFlag,
+    access::Access,
     metrics::{EdgeMetrics, Protocol, Seen},
 };
 use bytes::{Buf, Bytes};
@@ -22,7 +23,11 @@ use http::{HeaderMap, HeaderName, StatusCode, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::Instant;
 
-use crate::{flags::response_flag, outcome::Outcome};
+use crate::{
+    flags::{details, response_flag},
+    outcome::Outcome,
+    trail::Trail,
+};
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
@@ -34,6 +39,8 @@ pub(crate) struct Recording {
     began: Instant,
     protocol: Protocol,
     request: Moved,
+    /// The call's line in the access log.
+    line: Option<Box<Access>>,
     counted: bool,
 }
 
@@ -91,12 +98,26 @@ impl Recording {
             began: Instant::now(),
             protocol,
             request: watch(request.body_mut(), protocol),
+            line: None,
             counted: false,
         }
     }
 
+    /// Has a line written in the access log too, with what is known of the call when it is over.
+    pub(crate) fn with_line(mut self, line: Option<Box<Access>>) -> Self {
+        self.line = line;
+        self
+    }
+
     /// Counts the call when its answer is over.
-    pub(crate) fn end(self, result: Result<Response>) -> Result<Response> {
+    pub(crate) fn end(
+        mut self,
+        result: Result<Response>,
+        trail: Option<&Trail>,
+    ) -> Result<Response> {
+        if let Some(line) = &mut self.line {
+            describe(line, &result, trail);
+        }
         match result {
             Ok(response) => Ok(self.answered(response)),
             Err(error) => {
@@ -142,6 +163,11 @@ impl Recording {
     ) {
         self.counted = true;
         let (request_bytes, request_messages) = self.request.get();
+        if let Some(line) = &mut self.line {
+            let record = &mut line.record;
+            record.flag = flag;
+            (record.bytes_received, record.bytes_sent) = (request_bytes, response_bytes);
+        }
         self.edge.record(&Seen {
             protocol: self.protocol,
             status,
@@ -171,6 +197,30 @@ impl Drop for Recording {
                 request_messages,
                 response_messages: 0,
             });
+        }
+    }
+}
+
+/// Says in a call's line how it was answered, or that it was not.
+pub(crate) fn describe(line: &mut Access, result: &Result<Response>, trail: Option<&Trail>) {
+    let elapsed = line.elapsed();
+    let record = &mut line.record;
+    if let Some(trail) = trail {
+        record.upstream = trail.facts().upstream;
+    }
+    match result {
+        Ok(response) => {
+            record.status = Some(response.status());
+            record.upstream_time = Some(elapsed);
+            if let Some(outcome) = response.extensions().get::<Outcome>() {
+                record.flag = outcome.flag;
+                record.details = outcome.details();
+            }
+        }
+        Err(error) => {
+            record.status = Some(error.status());
+            record.flag = response_flag(error);
+            record.details = Some(details(error));
         }
     }
 }

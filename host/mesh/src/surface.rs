@@ -9,7 +9,10 @@ use airhost_telemetry::ResponseFlag;
 use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 
-use crate::{flags::response_flag, outcome::Outcome};
+use crate::{
+    flags::{details, response_flag},
+    outcome::Outcome,
+};
 
 /// Whose error shape a path answers in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +79,7 @@ fn finish(response: &mut Response, error: &Error) {
     if flag == ResponseFlag::Overflow {
         response.headers_mut().insert("x-envoy-overloaded", HeaderValue::from_static("true"));
     }
-    response.extensions_mut().insert(Outcome { flag, route: None });
+    response.extensions_mut().insert(Outcome { flag, route: None, details: Some(details(error)) });
 }
 
 /// The detail of `request.method` that lists what the route takes.

@@ -20,6 +20,8 @@ pub struct Config {
     pub listeners: Listeners,
     /// Log lines.
     pub log: Log,
+    /// Lines of the access log, which do not hang on the levels of the others.
+    pub access_log: AccessLog,
     /// Limits of the whole node.
     pub limits: Limits,
     /// Base URLs that stand in for hosts outside, by host: `"api.airtable.com" = "http://127.0.0.1:9000"`.
@@ -100,6 +102,36 @@ impl Default for Log {
     fn default() -> Self {
         Self { level: "info".into(), output: LogOutput::File }
     }
+}
+
+/// Lines of the access log. They go where the others go.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AccessLog {
+    /// Of requests that come to a listener.
+    pub inbound: AccessLines,
+    /// Of calls that services make, to one another and outside.
+    pub outbound: AccessLines,
+    /// The share of the traces whose lines are written, from 0 to 1. Failures are written always.
+    pub sample: f64,
+}
+
+impl Default for AccessLog {
+    fn default() -> Self {
+        Self { inbound: AccessLines::All, outbound: AccessLines::Off, sample: 1.0 }
+    }
+}
+
+/// Which lines of the access log are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AccessLines {
+    /// None.
+    Off,
+    /// Those with a status of 500 or more, or with a response flag.
+    Failures,
+    /// All.
+    All,
 }
 
 /// Where log lines go.
@@ -197,6 +229,10 @@ impl Config {
         }
         crate::levels::Levels::parse(&self.log.level)
             .map_err(|fault| format!("log.level: {fault}"))?;
+        if !(0.0..=1.0).contains(&self.access_log.sample) {
+            let sample = self.access_log.sample;
+            return Err(format!("access_log.sample must be 0 to 1, not {sample}"));
+        }
         for (host, base) in &self.overrides {
             let url: url::Url = base
                 .parse()
@@ -264,6 +300,7 @@ mod tests {
             refused("[limits]\ninstances = 0").contains("limits.instances must be 1 to 100000")
         );
         assert!(refused("[overrides]\n\"a.b\" = \"ftp://x\"").contains("must begin with http"));
+        assert!(refused("[access_log]\nsample = 1.5").contains("access_log.sample must be 0 to 1"));
         assert!(refused("[log]\nlevel = \"loud\"").contains("log.level: `loud` is not a level"));
         assert!(refused("[listeners]\ngateway = \"8000\"").starts_with("airhost.toml:2:11"));
     }

@@ -14,7 +14,7 @@ use airhost_storage::{
     sql::{Database as _, Sqlite, SqliteConfig},
 };
 use airhost_telemetry::{
-    Telemetry,
+    Telemetry, access,
     log::{self, Logs},
     metrics::Metrics,
     trace::{self, Traces},
@@ -22,7 +22,7 @@ use airhost_telemetry::{
 use tokio::sync::Mutex;
 
 use crate::{
-    config::{Config, LogOutput},
+    config::{AccessLines, AccessLog, Config, LogOutput},
     levels::Levels,
     state::State,
 };
@@ -140,6 +140,16 @@ pub(crate) fn verifier(config: &Config, dispatch: Arc<dyn Dispatch>) -> Verifier
     Verifier::new(&config, dispatch)
 }
 
+fn access(config: &AccessLog) -> access::Config {
+    let lines = |lines| match lines {
+        AccessLines::Off => access::Lines::Off,
+        AccessLines::Failures => access::Lines::Failures,
+        AccessLines::All => access::Lines::All,
+    };
+    let AccessLog { inbound, outbound, sample } = *config;
+    access::Config { inbound: lines(inbound), outbound: lines(outbound), sample }
+}
+
 fn telemetry(config: &Config, state: &State) -> Result<Telemetry> {
     let levels = Levels::parse(&config.log.level)
         .map_err(|fault| codes::CONFIG_INVALID.error(format!("log.level: {fault}")))?;
@@ -161,6 +171,7 @@ fn telemetry(config: &Config, state: &State) -> Result<Telemetry> {
         node: config.node.name.clone(),
         filter: levels.host,
         level: levels.default,
+        access: access(&config.access_log),
         services: levels.services,
         ..log::Config::default()
     };

@@ -4,7 +4,7 @@ mod statement;
 
 use std::{borrow::Cow, future::Future, sync::Arc};
 
-use airhost_core::{Call, CallContext, CorrelationId, Response, Result, TraceContext};
+use airhost_core::{Call, CallContext, Caller, CorrelationId, Response, Result, TraceContext};
 use airhost_telemetry::trace::{ActiveSpan, Kind, Status};
 use http::Method;
 
@@ -21,6 +21,9 @@ pub(crate) fn server(pool: &Pool, call: &Call) -> ActiveSpan {
     let mut span = work(pool, Kind::Server, name, &context.trace, &context.correlation);
     if let Some(route) = &context.route {
         span.set("route", Arc::clone(&route.name));
+    }
+    if let Caller::Service { name, .. } = &context.caller {
+        span.set("caller", name.to_string());
     }
     span
 }

@@ -38,11 +38,13 @@ pub enum ResponseFlag {
     ProtocolError,
     /// `CB`: the circuit breaker is open.
     BreakerOpen,
+    /// `NC`: the route leads to a destination that is not defined.
+    NoCluster,
 }
 
 impl ResponseFlag {
     /// Every flag, in the order of their numbers.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::None,
         Self::DownstreamCancelled,
         Self::ConnectFailure,
@@ -59,6 +61,7 @@ impl ResponseFlag {
         Self::PolicyDenied,
         Self::ProtocolError,
         Self::BreakerOpen,
+        Self::NoCluster,
     ];
 
     /// The flag as written in logs and labels; `-` for none.
@@ -81,6 +84,7 @@ impl ResponseFlag {
             Self::PolicyDenied => "RBAC",
             Self::ProtocolError => "DPE",
             Self::BreakerOpen => "CB",
+            Self::NoCluster => "NC",
         }
     }
 }

@@ -35,7 +35,7 @@ use ring::Rings;
 pub use ring::{Follow, Followed};
 use sink::Sink;
 
-use crate::metrics::Metrics;
+use crate::{access, metrics::Metrics};
 
 /// Longest line of a guest, in bytes of its message and fields (`wit/context`, `log.write`).
 pub const MAX_GUEST_LINE: usize = 8 * 1024;
@@ -67,6 +67,8 @@ pub struct Config {
     pub filter: Targets,
     /// The level of services without one of their own.
     pub level: Level,
+    /// Which lines the access log has.
+    pub access: access::Config,
     /// Levels of services.
     pub services: BTreeMap<ServiceName, Level>,
     /// Bytes that may wait for the sink; what does not fit is dropped and counted.
@@ -82,6 +84,7 @@ impl Default for Config {
             node: "local".to_owned(),
             filter: Targets::new().with_default(tracing::Level::INFO),
             level: Level::Info,
+            access: access::Config::default(),
             services: BTreeMap::new(),
             queue_bytes: 8 << 20,
             ring_bytes: 256 << 10,
@@ -117,6 +120,7 @@ pub struct Logs(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     node: Box<str>,
+    access: access::Config,
     levels: ArcSwap<Levels>,
     rings: Rings,
     sink: Sink,
@@ -176,6 +180,7 @@ impl Logs {
             config.services.iter().map(|(name, level)| (name.as_str().into(), *level)).collect();
         Self(Arc::new(Inner {
             node: config.node.into(),
+            access: config.access,
             levels: ArcSwap::from_pointee(Levels::new(config.filter, config.level, services)),
             rings: Rings::new(config.ring_bytes),
             sink: Sink::start(config.format, config.queue_bytes, sink, metrics),
@@ -251,6 +256,12 @@ impl Logs {
         &self.0.node
     }
 
+    /// Which lines the access log has.
+    #[must_use]
+    pub fn access(&self) -> &access::Config {
+        &self.0.access
+    }
+
     fn levels(&self) -> arc_swap::Guard<Arc<Levels>> {
         self.0.levels.load()
     }
@@ -261,10 +272,13 @@ impl Logs {
         self.0.sink.write(text)
     }
 
-    pub(crate) fn line(&self, service: &str, level: Level, fill: impl FnOnce(&mut Line)) {
-        if level < self.level(service) {
-            return;
-        }
+    /// Writes a line whatever the levels are: whoever calls this has a switch of its own.
+    pub(crate) fn line_of_any_level(
+        &self,
+        service: &str,
+        level: Level,
+        fill: impl FnOnce(&mut Line),
+    ) {
         Line::with(|line| {
             line.begin(level, service);
             fill(line);

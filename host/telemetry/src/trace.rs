@@ -334,6 +334,21 @@ impl Traces {
     }
 }
 
+/// A method as an attribute or part of a name: a client can make up any other (OpenTelemetry:
+/// `http.request.method`).
+#[must_use]
+pub fn method(method: &http::Method) -> &'static str {
+    const KNOWN: [&str; 9] =
+        ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"];
+    KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("_OTHER")
+}
+
+/// The beginning of a text that somebody else chose, of at most 256 bytes.
+#[must_use]
+pub fn capped(text: &str) -> &str {
+    &text[..text.floor_char_boundary(256)]
+}
+
 /// The last byte: random in ids of version 4 and version 7, and in those of other systems.
 fn shard_of(trace_id: &[u8; 16]) -> usize {
     usize::from(trace_id[15]) % SHARDS

@@ -1,14 +1,14 @@
 //! The record of a request under way. It is handed in when the response is over, or when the
 //! request is dropped because its client left.
 
-use std::sync::Arc;
+use std::{borrow::Cow, net::IpAddr, sync::Arc};
 
 use airhost_core::BodyError;
 use airhost_telemetry::{
     ResponseFlag,
     access::Access,
     metrics::{Protocol, Seen},
-    trace::{ActiveSpan, Status},
+    trace::{ActiveSpan, Status, capped, method},
 };
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
@@ -18,10 +18,8 @@ use super::{Connection, connection::Marks};
 use crate::{
     outcome::Outcome,
     recording::{Counts, Messages, broken, grpc_status, protocol},
+    trail::Trail,
 };
-
-/// Longest path in the name of a span, in bytes.
-const MAX_PATH: usize = 256;
 
 /// A request under way.
 pub(crate) struct Pending {
@@ -34,6 +32,9 @@ pub(crate) struct Pending {
     grpc_status: Option<u16>,
     messages: Messages,
     messages_sent: u64,
+    trail: Arc<Trail>,
+    /// The client's address, as trusted proxies tell it.
+    client: Option<IpAddr>,
     complete: bool,
 }
 
@@ -43,6 +44,7 @@ impl Pending {
         access: Access,
         span: Option<ActiveSpan>,
         request: &HeaderMap,
+        client: Option<IpAddr>,
     ) -> Self {
         Self {
             connection,
@@ -53,6 +55,8 @@ impl Pending {
             grpc_status: None,
             messages: Messages::default(),
             messages_sent: 0,
+            trail: Arc::default(),
+            client,
             complete: false,
         }
     }
@@ -63,6 +67,11 @@ impl Pending {
 
     pub(crate) fn connection(&self) -> &Arc<Connection> {
         &self.connection
+    }
+
+    /// Where it is told what becomes of the request.
+    pub(crate) fn trail(&self) -> Arc<Trail> {
+        Arc::clone(&self.trail)
     }
 
     /// Where the request body's bytes are counted.
@@ -81,10 +90,14 @@ impl Pending {
         if self.protocol == Protocol::Grpc {
             self.grpc_status = grpc_status(headers);
         }
+        let elapsed = self.access.elapsed();
         let record = &mut self.access.record;
         record.status = Some(status);
+        record.upstream = self.trail.facts().upstream;
+        record.upstream_time = record.upstream.cluster.is_some().then_some(elapsed);
         if let Some(outcome) = outcome {
             record.flag = outcome.flag;
+            record.details = outcome.details();
             record.route = outcome.route.map(|route| Arc::clone(&route.name));
         }
     }
@@ -153,10 +166,24 @@ impl Drop for Pending {
             port.metrics.http.record(&record.method, status, duration);
         }
         if let Some(mut span) = self.span.take() {
-            let path = &record.path[..record.path.floor_char_boundary(MAX_PATH)];
-            span.rename(format!("{} {path}", record.method));
+            let method = method(&record.method);
+            span.rename(match &record.route {
+                Some(route) => Cow::Owned(format!("{method} {route}")),
+                None => Cow::Borrowed(method),
+            });
+            span.set("http.request.method", method);
+            span.set("url.path", capped(&record.path).to_owned());
+            if let Some(agent) = &record.user_agent {
+                span.set("user_agent.original", capped(agent).to_owned());
+            }
+            if let Some(client) = self.client {
+                span.set("client.address", client.to_string());
+            }
+            if let Some(peer) = &record.peer {
+                span.set("mesh.peer", Arc::clone(peer));
+            }
             if record.flag != ResponseFlag::None {
-                span.set("flags", record.flag.as_str());
+                span.set("mesh.response_flags", record.flag.as_str());
             }
             if let Some(status) = record.status {
                 span.end(Status::Http(status.as_u16()));

@@ -3,8 +3,8 @@
 use std::{net::IpAddr, sync::Arc};
 
 use airhost_core::{
-    Body, BodyError, Call, CallContext, Caller, CorrelationId, Deadline, Error, Priority, Request,
-    Response, Target, TraceContext, codes,
+    Body, BodyError, Call, CallContext, Caller, CorrelationId, Deadline, Error, Priority,
+    Propagated, Request, Response, Target, TraceContext, codes,
 };
 use airhost_telemetry::{
     access::{Access, Record},
@@ -57,13 +57,20 @@ pub(crate) async fn answer(
         context.trace,
     );
     record.service = Some(port.config.service.clone());
-    let mut pending =
-        Pending::new(connection, Access::begin(&port.logs, record), span, &parts.headers);
+    note(&mut record, &parts, &connection);
+    let mut pending = Pending::new(
+        connection,
+        Access::begin(&port.logs, record),
+        span,
+        &parts.headers,
+        Some(client),
+    );
 
     let correlation = context.correlation.clone();
     let client_upgrade = parts.extensions.remove::<OnUpgrade>();
     let result = match prepare(&mut parts, &mut pending, incoming, &settings).await {
         Ok(body) => {
+            parts.extensions.insert(pending.trail());
             let call = Call {
                 target: Target::Service(port.config.service.clone()),
                 request: Request::from_parts(parts, body),
@@ -103,6 +110,7 @@ fn context(
         source_ip: Some(source),
         client_ip: Some(client),
         route: None,
+        propagated: None,
     }
 }
 
@@ -115,13 +123,29 @@ fn begin(
 ) -> Option<ActiveSpan> {
     let client = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
     let mut parent = [0; 8];
-    if let Some(client) = client.and_then(TraceContext::parse) {
+    let client = client.and_then(TraceContext::parse);
+    context.propagated = Propagated::read(headers, client.is_some());
+    if let Some(client) = client {
         parent = client.span_id;
         context.trace = client.child();
     }
     traces
         .records(&context.trace)
         .then(|| traces.span(Kind::Server, "request", &context.trace, parent, &context.correlation))
+}
+
+/// Notes for the access log what the client says in the head.
+fn note(record: &mut Record, parts: &Parts, connection: &Connection) {
+    let text = |name: HeaderName| {
+        let value = parts.headers.get(name).and_then(|value| value.to_str().ok());
+        value.map(Box::from)
+    };
+    let authority = parts.uri.authority().map(|authority| authority.as_str().into());
+    record.version = parts.version;
+    record.authority = authority.or_else(|| text(header::HOST));
+    record.user_agent = text(header::USER_AGENT);
+    record.forwarded_for = text(HeaderName::from_static("x-forwarded-for"));
+    record.remote = Some(connection.peer.address);
 }
 
 /// Checks and cleans the head, and gets the body ready.

@@ -21,13 +21,21 @@ use crate::destination::{
 #[derive(Debug)]
 pub(crate) struct Destination {
     policy: ArcSwap<DestinationPolicy>,
+    /// Envoy's name of it.
+    pub(crate) cluster: Arc<str>,
     pub(crate) endpoints: EndpointSet,
     pub(crate) limits: Arc<Limits>,
 }
 
 impl Destination {
-    fn new(name: String, policy: Arc<DestinationPolicy>, node: &NodeFacts) -> Self {
+    fn new(
+        name: String,
+        cluster: Arc<str>,
+        policy: Arc<DestinationPolicy>,
+        node: &NodeFacts,
+    ) -> Self {
         Self {
+            cluster,
             limits: Limits::new(&policy.limits, policy.retry_budget),
             endpoints: EndpointSet::new(
                 balancing(&policy, node),
@@ -95,6 +103,7 @@ fn balancing(policy: &DestinationPolicy, node: &NodeFacts) -> Balancing {
 #[derive(Debug)]
 pub(crate) struct ServiceDestinations {
     service: ServiceName,
+    namespace: Box<str>,
     port: u16,
     whole: Arc<Destination>,
     others: RwLock<Others>,
@@ -108,10 +117,12 @@ struct Others {
 }
 
 impl ServiceDestinations {
-    pub(crate) fn new(service: ServiceName, port: u16) -> Self {
+    pub(crate) fn new(service: ServiceName, namespace: &str, port: u16) -> Self {
         let node = NodeFacts::default();
-        let whole = Arc::new(Destination::new(service.to_string(), Arc::default(), &node));
-        Self { service, port, whole, others: RwLock::default() }
+        let cluster = cluster(&service, namespace, port, "");
+        let whole = Destination::new(service.to_string(), cluster, Arc::default(), &node);
+        let namespace = namespace.into();
+        Self { service, namespace, port, whole: Arc::new(whole), others: RwLock::default() }
     }
 
     /// Puts policies and endpoints in force, for those destinations too that are in use.
@@ -165,7 +176,9 @@ impl ServiceDestinations {
             return Ok(Arc::clone(known));
         }
         let name = format!("{} ({subset})", self.service);
-        let destination = Arc::new(Destination::new(name, Arc::clone(&policy), &others.node));
+        let cluster = cluster(&self.service, &self.namespace, self.port, subset);
+        let destination = Destination::new(name, cluster, Arc::clone(&policy), &others.node);
+        let destination = Arc::new(destination);
         destination.configure(policy, &others.node, &others.endpoints);
         others.subsets.insert(Arc::clone(subset), Arc::clone(&destination));
         Ok(destination)
@@ -184,6 +197,11 @@ impl ServiceDestinations {
         let subsets = others.subsets.iter().map(|(name, subset)| status(Some(name), subset));
         std::iter::once(status(None, &self.whole)).chain(subsets).collect()
     }
+}
+
+/// Istio's name of a destination.
+fn cluster(service: &ServiceName, namespace: &str, port: u16, subset: &str) -> Arc<str> {
+    format!("outbound|{port}|{subset}|{service}.{namespace}.svc.cluster.local").into()
 }
 
 /// A destination at a moment.

@@ -17,7 +17,6 @@ use std::{sync::Arc, time::Duration};
 
 use airhost_core::{Call, Caller, Dispatch, Response, Result, ServiceName, Target, codes};
 use airhost_policy::traffic::{Fault, RetryPolicy, Routed};
-use airhost_telemetry::trace::ActiveSpan;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use http::header;
@@ -34,6 +33,7 @@ use crate::{
     destination::{Faults, Mirrors, fault},
     inbound::{self, Arrival, Passed},
     recording::Recording,
+    trail::Trail,
 };
 
 /// Longest time for the copy of a call that is mirrored.
@@ -59,6 +59,8 @@ struct Way<'a> {
     service: &'a ServiceName,
     plan: &'a ServicePlan,
     grant: Option<&'a InsideGrant>,
+    /// Where it is told what becomes of the call, if anybody wants to know.
+    trail: Option<&'a Trail>,
 }
 
 impl Inside {
@@ -92,13 +94,16 @@ impl Inside {
         call: Call,
         service: &ServiceName,
         grant: Option<&InsideGrant>,
-        span: Option<&mut ActiveSpan>,
+        trail: Option<&Trail>,
     ) -> Result<Response> {
         let table = self.table.load_full();
         let plan = table.plan(service, &self.node);
-        let way = Way { inside: self, table: &table, service, plan: &plan, grant };
+        let way = Way { inside: self, table: &table, service, plan: &plan, grant, trail };
         // What came in at a port of this node is where it wanted to go: its caller has routed it.
         if call.context.caller == Caller::Public {
+            if let Some(trail) = trail {
+                trail.to(&plan.inbound_cluster, &plan.inbound_host);
+            }
             return way.enter(None, call).await;
         }
         match way.route(&call) {
@@ -115,8 +120,8 @@ impl Inside {
             Routed::NoMatch(resource) => Err(codes::REQUEST_NO_ROUTE
                 .error(format!("the VirtualService {resource} has no route for this call"))),
             Routed::Route(route, matched) => {
-                if let Some(span) = span {
-                    span.set("route", route.full_name(matched).into_owned());
+                if let Some(trail) = trail {
+                    trail.route(&route.full_name(matched));
                 }
                 Box::pin(way.follow(call, &route, matched)).await
             }
@@ -194,7 +199,7 @@ impl Way<'_> {
             }
         };
         match recording {
-            Some(recording) => recording.end(result),
+            Some(recording) => recording.end(result, None),
             None => result,
         }
     }
@@ -212,8 +217,14 @@ impl Dispatch for Copies {
         let (service, pool) = (service.clone(), call.pool.clone());
         let table = self.0.table.load_full();
         let plan = table.plan(&service, &self.0.node);
-        let way =
-            Way { inside: &self.0, table: &table, service: &service, plan: &plan, grant: None };
+        let way = Way {
+            inside: &self.0,
+            table: &table,
+            service: &service,
+            plan: &plan,
+            grant: None,
+            trail: None,
+        };
         way.enter(pool.as_ref(), call).await
     }
 }

@@ -63,6 +63,9 @@ pub(crate) struct ServicePlan {
     pub(crate) workload: Workload,
     pub(crate) port: u16,
     pub(crate) destinations: Arc<ServiceDestinations>,
+    /// What calls that come to a port of this node are sent on to, in Envoy's words.
+    pub(crate) inbound_cluster: Arc<str>,
+    pub(crate) inbound_host: Arc<str>,
     /// By pool, the default one first.
     doors: Vec<(Arc<str>, Inbound)>,
 }
@@ -115,12 +118,17 @@ impl Table {
             let kept = before.and_then(|before| before.services.get(&manifest.name));
             let destinations = match kept {
                 Some(kept) => Arc::clone(&kept.destinations),
-                None => Arc::new(ServiceDestinations::new(manifest.name.clone(), manifest.port)),
+                None => Arc::new({
+                    let (name, port) = (manifest.name.clone(), manifest.port);
+                    ServiceDestinations::new(name, &namespace, port)
+                }),
             };
             destinations.configure(policies, node, endpoints);
             let plan = ServicePlan {
                 workload: pools[0].1.clone(),
                 port: manifest.port,
+                inbound_cluster: format!("inbound|{}||", manifest.port).into(),
+                inbound_host: format!("{}/{}", node.name, pools[0].0).into(),
                 destinations,
                 doors: pools
                     .into_iter()
@@ -143,7 +151,7 @@ impl Table {
             namespace: self.namespace.clone(),
             labels: [("app".to_owned(), service.to_string())].into(),
         };
-        let destinations = ServiceDestinations::new(service.clone(), 0);
+        let destinations = ServiceDestinations::new(service.clone(), &self.namespace, 0);
         let endpoint = EndpointSpec {
             labels: workload.labels.clone(),
             ..EndpointSpec::local(&node.name, "default")
@@ -152,6 +160,8 @@ impl Table {
         Arc::new(ServicePlan {
             doors: vec![("default".into(), self.policies.inbound(&workload))],
             workload,
+            inbound_cluster: "inbound|0||".into(),
+            inbound_host: Arc::clone(&node.name),
             port: 0,
             destinations: Arc::new(destinations),
         })

@@ -62,7 +62,7 @@ fn what_is_in_memory_is_counted_at_once() {
     let counted = Counted::new();
     let mut request = request("application/json", Body::from("12345".to_owned()));
     let recording = Recording::begin(&counted.edge, &mut request);
-    let response = recording.end(Ok(Response::new(Body::from("123".to_owned())))).unwrap();
+    let response = recording.end(Ok(Response::new(Body::from("123".to_owned()))), None).unwrap();
     assert!(matches!(response.body(), Body::Bytes(_)), "the body is moved as it is");
     assert_eq!(counted.get(), ["200  - 1", "5", "3"]);
 }
@@ -73,7 +73,7 @@ async fn what_streams_is_counted_when_it_is_over() {
     let mut request = request("text/plain", pieces(&[b"12", b"345"]));
     let recording = Recording::begin(&counted.edge, &mut request);
     request.into_body().collect(100).await.unwrap();
-    let response = recording.end(Ok(Response::new(pieces(&[b"1", b"23", b"4567"])))).unwrap();
+    let response = recording.end(Ok(Response::new(pieces(&[b"1", b"23", b"4567"]))), None).unwrap();
     assert!(counted.get().is_empty());
     assert_eq!(&response.into_body().collect(100).await.unwrap()[..], b"1234567");
     assert_eq!(counted.get(), ["200  - 1", "5", "7"]);
@@ -92,7 +92,7 @@ async fn grpc_has_messages_and_a_status_in_trailers() {
         Ok(Frame::data(Bytes::from_static(b"\0\0\0\0\x01a"))),
         Ok(Frame::trailers(trailers)),
     ]);
-    let mut body = recording.end(Ok(Response::new(answer))).unwrap().into_body();
+    let mut body = recording.end(Ok(Response::new(answer)), None).unwrap().into_body();
     while body.frame().await.is_some() {}
     assert_eq!(counted.get(), ["200 14 - 1", "12", "6", "2", "1"]);
 }
@@ -105,7 +105,7 @@ fn grpc_without_messages_has_its_status_in_the_head() {
         let recording = Recording::begin(&counted.edge, &mut request);
         let mut response = Response::new(Body::Empty);
         response.headers_mut().insert(GRPC_STATUS, status.parse().unwrap());
-        let _response = recording.end(Ok(response)).unwrap();
+        let _response = recording.end(Ok(response), None).unwrap();
         assert_eq!(counted.get()[0], format!("200 {label} - 1"));
     }
 }
@@ -116,7 +116,7 @@ async fn a_call_that_does_not_end_well_says_why() {
         Recording::begin(&counted.edge, &mut request("text/plain", Body::Empty))
     };
     let counted = Counted::new();
-    let error = begin(&counted).end(Err(codes::CALL_OVERLOADED.error("full")));
+    let error = begin(&counted).end(Err(codes::CALL_OVERLOADED.error("full")), None);
     assert!(error.is_err());
     assert_eq!(counted.get()[0], "503  UO 1");
 
@@ -126,7 +126,7 @@ async fn a_call_that_does_not_end_well_says_why() {
 
     let counted = Counted::new();
     let mut body =
-        begin(&counted).end(Ok(Response::new(pieces(&[b"a", b"b"])))).unwrap().into_body();
+        begin(&counted).end(Ok(Response::new(pieces(&[b"a", b"b"]))), None).unwrap().into_body();
     body.frame().await.unwrap().unwrap();
     drop(body);
     assert_eq!(counted.get(), ["200  DC 1", "0", "1"]);
@@ -138,7 +138,7 @@ async fn a_call_that_does_not_end_well_says_why() {
     ] {
         let counted = Counted::new();
         let answer = stream(vec![Ok(Frame::data(Bytes::from_static(b"a"))), Err(error)]);
-        let body = begin(&counted).end(Ok(Response::new(answer))).unwrap().into_body();
+        let body = begin(&counted).end(Ok(Response::new(answer)), None).unwrap().into_body();
         assert!(body.collect(100).await.is_err());
         assert_eq!(counted.get()[0], format!("200  {flag} 1"));
     }
@@ -150,7 +150,7 @@ fn a_reason_that_is_told_stays() {
     let recording = Recording::begin(&counted.edge, &mut request("text/plain", Body::Empty));
     let mut response = Response::new(pieces(&[b"a"]));
     crate::outcome::flag(&mut response, ResponseFlag::DelayInjected);
-    drop(recording.end(Ok(response)));
+    drop(recording.end(Ok(response), None));
     assert_eq!(counted.get()[0], "200  DI 1");
 }
 

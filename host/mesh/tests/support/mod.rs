@@ -102,8 +102,8 @@ impl Server {
                         "{} {} {} {} in={} out={}",
                         text("method"),
                         text("path"),
-                        line["status"],
-                        text("flags"),
+                        line["response_code"],
+                        text("response_flags"),
                         line["bytes_received"],
                         line["bytes_sent"]
                     );

@@ -26,7 +26,7 @@ pub fn render(line: &str, color: bool) -> String {
             let _ok = write!(out, "  {}", visible(text(name)));
         }
     }
-    for name in ["status", "duration_ms", "flags"] {
+    for name in ["response_code", "duration", "response_flags"] {
         if let Some(value) = members.get(name) {
             let _ok = write!(out, "  {name}={}", plain(value));
         }

@@ -1,4 +1,8 @@
-use std::{cell::Cell, fmt::Write as _, time::Duration};
+use std::{
+    cell::Cell,
+    fmt::{self, Write as _},
+    time::Duration,
+};
 
 use airhost_core::ServiceName;
 use jiff::Timestamp;
@@ -79,6 +83,21 @@ impl Line {
         self.name(name);
         // Writing to a String cannot fail.
         let _ok = write!(self.text, "{}.{:03}", micros / 1000, micros % 1000);
+    }
+
+    /// A time in RFC 3339, with microseconds.
+    pub(crate) fn time(&mut self, name: &str, at: Timestamp) {
+        self.name(name);
+        self.text.push('"');
+        time(&mut self.text, at);
+        self.text.push('"');
+    }
+
+    /// A member whose text needs no escapes.
+    pub(crate) fn shown(&mut self, name: &str, value: &impl fmt::Display) {
+        self.name(name);
+        // Writing to a String cannot fail.
+        let _ok = write!(self.text, "\"{value}\"");
     }
 
     /// A member whose value is JSON already.

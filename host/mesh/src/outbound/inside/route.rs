@@ -16,10 +16,14 @@ use http::{
 use super::{Copies, Way};
 use crate::{
     destination::{Address, Tried, copy_of, fault},
+    flags::NO_CLUSTER_ATTR,
     inbound,
     outbound::table::ServicePlan,
     outcome,
 };
+
+/// Envoy's word for an answer that the route gives itself.
+const DIRECT_RESPONSE: &str = "direct_response";
 
 /// A random number below a million.
 pub(super) fn of_a_million() -> u32 {
@@ -63,6 +67,7 @@ impl Way<'_> {
         {
             let mut response = Response::new(Body::Empty);
             *response.headers_mut() = headers;
+            outcome::details(&mut response, DIRECT_RESPONSE);
             return Ok(response);
         }
         let origin = headers.get(header::ORIGIN).filter(|_| route.cors.is_some()).cloned();
@@ -77,6 +82,7 @@ impl Way<'_> {
                 let location = HeaderValue::from_str(&redirect.location(&self.query(&call)))
                     .map_err(|_| codes::REQUEST_INVALID.error("the redirect is not a URL"))?;
                 response.headers_mut().insert(header::LOCATION, location);
+                outcome::details(&mut response, DIRECT_RESPONSE);
                 (response, None)
             }
             Action::DirectResponse(direct) => {
@@ -85,6 +91,7 @@ impl Way<'_> {
                 *response.status_mut() = direct.status;
                 let text = HeaderValue::from_static("text/plain");
                 response.headers_mut().insert(header::CONTENT_TYPE, text);
+                outcome::details(&mut response, DIRECT_RESPONSE);
                 (response, None)
             }
         };
@@ -106,9 +113,11 @@ impl Way<'_> {
         chosen: &RouteDestination,
     ) -> Result<Response> {
         let (service, plan) = self.owner(&chosen.host)?;
-        let destination = plan
-            .subset(&self.table.policies, chosen.subset.as_ref())
-            .map_err(|missing| codes::GUEST_NO_REVISION.error(missing.to_string()))?;
+        let destination =
+            plan.subset(&self.table.policies, chosen.subset.as_ref()).map_err(|missing| {
+                let (name, value) = NO_CLUSTER_ATTR;
+                codes::GUEST_NO_REVISION.error(missing.to_string()).with(name, value)
+            })?;
         // One that is set by hand goes before the route's own.
         let manual = self.inside.faults.of(self.service.as_str());
         let fault = manual.as_deref().unwrap_or(&route.fault);

@@ -79,6 +79,9 @@ impl Way<'_> {
             let Ok(permit) = destination.limits.retry() else { return result };
             allowed = Some(permit);
             retry += 1;
+            if let Some(trail) = self.trail {
+                trail.retried();
+            }
             tried = next.unwrap_or(tried);
             drop(result);
             let wait = retries.back_off(retry, rand::random());
@@ -127,7 +130,11 @@ impl Way<'_> {
     }
 
     fn pick(&self, destination: &Destination, key: Option<u64>, tried: &Tried) -> Option<Picked> {
-        destination.endpoints.pick(key, tried, &mut rand::rng())
+        let picked = destination.endpoints.pick(key, tried, &mut rand::rng());
+        if let (Some(trail), Some(picked)) = (self.trail, &picked) {
+            trail.to(&destination.cluster, &picked.spec().id);
+        }
+        picked
     }
 
     /// One try: a place within the limits, and what comes of it.
