@@ -117,7 +117,7 @@ mod tests {
                 "rbac_access_denied_matched_policy[none]".into(),
             ),
             (codes::CANCELLED_CALLER.error("left"), "DC", "cancelled.caller".into()),
-            (codes::INTERNAL.error("other"), "-", "internal".into()),
+            (codes::INTERNAL.error("other"), "-", "internal.error".into()),
         ];
         for (error, flag, word) in cases {
             assert_eq!(response_flag(&error).as_str(), flag, "{error}");

@@ -22,8 +22,8 @@ pub(crate) fn server(pool: &Pool, call: &Call) -> ActiveSpan {
     if let Some(route) = &context.route {
         span.set("route", Arc::clone(&route.name));
     }
-    if let Caller::Service { name, .. } = &context.caller {
-        span.set("caller", name.to_string());
+    if let Caller::Service { identity, .. } = &context.caller {
+        span.set("mesh.peer", identity.as_str().to_owned());
     }
     span
 }
