@@ -559,7 +559,7 @@ async fn a_call_has_a_span_and_is_counted_for_both_sides() {
         let spans = telemetry.traces.by_correlation(context.correlation.as_str());
         assert_eq!(spans.len(), 1);
         let span = &spans[0];
-        assert_eq!(span.name, format!("GET {service}/a/b"));
+        assert_eq!(span.name, format!("GET {service}"));
         assert_eq!((span.kind, &span.status), (Kind::Client, &status));
         assert_eq!(
             (span.trace_id, span.parent_id),
@@ -571,10 +571,8 @@ async fn a_call_has_a_span_and_is_counted_for_both_sides() {
             let trace = TraceContext::parse(std::str::from_utf8(&trace).unwrap()).unwrap();
             assert_eq!(trace.span_id, span.span_id, "the callee is below the span");
         } else {
-            assert_eq!(
-                serde_json::to_value(&span.attributes).unwrap()[0],
-                serde_json::json!(["flags", "RBAC"])
-            );
+            let facts = serde_json::to_string(&span.attributes).unwrap();
+            assert!(facts.contains(r#"["mesh.response_flags","RBAC"]"#), "{facts}");
         }
     }
     let metrics = telemetry.metrics.render();
